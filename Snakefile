@@ -1,0 +1,61 @@
+# Learned token pruning as a study: one grid in, tables and plots out. `snakemake --cores N` runs config/grid.yaml,
+# `snakemake --cores N --configfile config/paper.yaml` another grid, `snakemake --cores N soft` a part.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/base.smk"
+include: "workflow/rules/convert.smk"
+include: "workflow/rules/soft.smk"
+include: "workflow/rules/hard.smk"
+include: "workflow/rules/baselines.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    base,
+    soft,
+    hard,
+    baselines,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.output,
+        rules.plots.output,
+    message:
+        "all done"
+
+
+rule base:
+    input:
+        run_outputs(("dense", "base")),
+
+
+rule soft:
+    input:
+        run_outputs(("ltp", "soft")),
+
+
+rule hard:
+    input:
+        run_outputs(("ltp", "hard")),
+
+
+rule baselines:
+    input:
+        run_outputs(("topk", "hard"), ("manual", "hard")),
+
+
+onstart:
+    progress.start(GRID, workflow.cores)
+
+
+onsuccess:
+    print(progress.farewell(GRID.results_dir))

@@ -1,0 +1,101 @@
+"""Attention within each packed sentence, and how much of it every token receives.
+
+Shapes: T tokens in the batch, B sentences, N longest sentence, A heads, D = H/A per head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ltp.packing import offsets, pad_rows
+
+# Attention probabilities of one block of sentences, in numbers. Larger blocks leave the processor's cache and
+# cost more per token than the matrix products that they feed.
+BLOCK_NUMBERS = 1 << 20
+
+
+def packed_attention(
+    query: Tensor, key: Tensor, value: Tensor, sentence: Tensor, lengths: Tensor, heads: int,
+    dropout: float = 0.0, received: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Softmax attention of every token over the tokens of its own sentence.
+
+    ``query``, ``key`` and ``value`` are (T, H); ``sentence`` (T,) and ``lengths`` (B,) say which rows belong
+    together. Returns the context (T, H) and, where ``received`` asks for it, the attention probability that each
+    token receives, before dropout, summed over heads and queries (T,).
+    """
+    if lengths.shape[0] == 1 or torch.compiler.is_exporting():
+        return _attend(query, key, value, sentence, lengths, heads, dropout, received)
+    blocks = _blocks(lengths.tolist(), heads)
+    if len(blocks) == 1:
+        return _attend(query, key, value, sentence, lengths, heads, dropout, received)
+    contexts, sums = [], []
+    row = 0
+    for start, stop, tokens in blocks:
+        rows = slice(row, row + tokens)
+        context, total = _attend(
+            query[rows], key[rows], value[rows], sentence[rows] - start, lengths[start:stop], heads, dropout, received
+        )
+        contexts.append(context)
+        sums.append(total)
+        row += tokens
+    return torch.cat(contexts), torch.cat(sums) if received else None
+
+
+def _blocks(lengths: list[int], heads: int) -> list[tuple[int, int, int]]:
+    """Runs of neighbouring sentences (start, stop, tokens) whose padded attention tables fit BLOCK_NUMBERS."""
+    blocks: list[tuple[int, int, int]] = []
+    start, longest, tokens = 0, 0, 0
+    for index, length in enumerate(lengths):
+        widest = max(longest, length)
+        if index > start and (index - start + 1) * heads * widest * widest > BLOCK_NUMBERS:
+            blocks.append((start, index, tokens))
+            start, widest, tokens = index, length, 0
+        longest, tokens = widest, tokens + length
+    blocks.append((start, len(lengths), tokens))
+    return blocks
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, sentence: Tensor, lengths: Tensor, heads: int,
+    dropout: float, received: bool,
+) -> tuple[Tensor, Tensor | None]:
+    sentences, (tokens, width) = lengths.shape[0], query.shape
+    if sentences == 1:
+        longest, even = tokens, True
+    else:
+        longest = int(lengths.max())
+        even = sentences * longest == tokens
+
+    if even:
+        rows = real = None
+    else:
+        rows = sentence * longest + offsets(sentence, lengths)  # (T,) into B·N
+        real = torch.arange(longest, device=lengths.device) < lengths[:, None]  # (B, N)
+
+    def per_head(packed: Tensor) -> Tensor:  # (T, H) -> (B, A, N, D)
+        padded = packed if rows is None else pad_rows(packed, rows, sentences * longest)
+        return padded.view(sentences, longest, heads, width // heads).transpose(1, 2)
+
+    queries, keys, values = per_head(query), per_head(key), per_head(value)
+    if received:
+        scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
+        if real is not None:
+            scores = scores.masked_fill(~real[:, None, None, :], torch.finfo(scores.dtype).min)
+        probabilities = scores.softmax(-1)
+        # Padding rows ask too, in the padded table; they count as zero.
+        asking = torch.ones(sentences, longest, device=query.device) if real is None else real
+        totals = torch.matmul(asking.to(probabilities.dtype)[:, None, None, :], probabilities)  # (B, A, 1, N)
+        totals = totals.sum((1, 2)).reshape(-1)  # (B·N)
+        context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
+    else:
+        totals = None
+        mask = None if real is None else real[:, None, None, :]
+        context = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
+    context = context.transpose(1, 2).reshape(sentences * longest, width)
+    if rows is not None:
+        context = context.index_select(0, rows)
+        totals = None if totals is None else totals.index_select(0, rows)
+    return context, totals

@@ -1,0 +1,52 @@
+"""The model card of a run: what it is, what it scores and costs, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+METHODS = {
+    "dense": "no pruning", "ltp": "learned thresholds", "topk": "top-k pruning", "manual": "thresholds set by hand",
+}
+
+
+def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    """README.md of a run directory, as the Hugging Face Hub reads it."""
+    split = "test" if "test" in metrics["metrics"] else "validation"
+    primary, cost = metrics["primary_metric"], metrics["flops"][split]
+    head = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "tags": ["token-pruning", "ltp"],
+        "base_model": metrics["model"],
+    }
+    scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics["metrics"][split].items())
+    settings = "\n".join(f"| {key} | {value} |" for key, value in sorted(metrics["settings"].items()))
+    load = "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+    if metrics["stage"] != "base":
+        load = "import ltp  # teaches transformers the pruning model\n" + load
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False).strip()}
+---
+# {metrics["model"]} on {metrics["task"]}: {METHODS[metrics["method"]]}, {metrics["stage"]} stage
+
+{primary} {metrics["metrics"][split][primary]:.4f} on {metrics["examples"][split]} {split} examples at \
+{cost["gflops"]:.4f} GFLOPs a sentence, {100 * cost["relative"]:.1f} % of the unpruned model's. Seed {metrics["seed"]}; \
+{info["selection_note"]}.
+
+```python
+{load}
+model = AutoModelForSequenceClassification.from_pretrained("path/to/this/directory")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/directory")
+```
+
+| {split} | |
+|---|---|
+{scores}
+
+| setting | value |
+|---|---|
+{settings}
+"""

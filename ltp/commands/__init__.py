@@ -1,0 +1,1 @@
+"""One module a command, for those that do not live beside what they call."""

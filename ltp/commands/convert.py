@@ -1,0 +1,19 @@
+"""Make a fine-tuned BERT or RoBERTa classifier ready to prune: another config, thresholds, the same weights."""
+
+from ltp.cli import add_settings, read_settings
+from ltp.convert import convert
+from ltp.settings import PruningSettings
+
+
+def add_arguments(parser):
+    """The arguments of ``ltp convert``."""
+    parser.add_argument("--checkpoint", required=True, help="folder of the fine-tuned model")
+    parser.add_argument("--output", required=True, help="folder for the model that prunes")
+    add_settings(parser, PruningSettings)
+
+
+def run(arguments):
+    """``ltp convert``: convert and say where."""
+    convert(arguments.checkpoint, arguments.output, read_settings(arguments, PruningSettings))
+    print(f"{arguments.checkpoint} -> {arguments.output}")
+    return 0

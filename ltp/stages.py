@@ -1,0 +1,320 @@
+"""One training stage: a checkpoint and a data directory in, a run directory out."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from ltp import flops, runs
+from ltp.cards import model_card
+from ltp.config import LTPConfig
+from ltp.checkpoints import read_config
+from ltp.convert import CONVERSION
+from ltp.data import TOKENIZER, load
+from ltp.environment import cpu_threads, environment, peak_memory_mb
+from ltp.errors import LTPError
+from ltp.model import LTPForSequenceClassification
+from ltp.records import read_record, write_json
+from ltp.settings import PruningSettings, TrainingSettings
+from ltp.sources import resolve_model
+from ltp.tasks import compute_metrics
+from ltp.trainer import (
+    THRESHOLDS,
+    CheckpointByTime,
+    Collator,
+    Diverged,
+    LTPTrainer,
+    StopOnDivergence,
+    as_predictions,
+    last_checkpoint,
+    training_arguments,
+)
+
+STATE = "checkpoint"  # the resumable state of a training, inside its run directory
+STATE_SETTINGS = "settings.json"
+# What a hard run takes over from the soft run that learned its thresholds, and under which name.
+INHERITED = {
+    "temperature": "temperature",
+    "lambda": "lambda",
+    "lambda_warmup": "lambda_warmup",
+    "threshold_learning_rate": "threshold_learning_rate",
+    "learning_rate": "soft_learning_rate",
+    "epochs": "soft_epochs",
+}
+
+
+def train(
+    stage: str, method: str, checkpoint: str, data: str | Path, output: str | Path, settings: TrainingSettings,
+    revision: str | None = None, teacher: str | Path | None = None,
+) -> dict[str, Any]:
+    """Train one stage and write its run directory; returns its metrics.
+
+    ``stage`` is ``base`` (fine-tunes the plain encoder ``checkpoint``), ``soft`` (learns weights and thresholds
+    under soft masks) or ``hard`` (fine-tunes the weights with tokens removed). An interrupted training goes on
+    from its last checkpoint, if the same settings made it. ``teacher`` is the dense run that distillation learns
+    from. A loss that is no number ends the run with status "diverged". Raises LTPError for what the user can mend.
+    """
+    started = time.monotonic()
+    transformers_logging.set_verbosity_error()
+    if threads := cpu_threads():
+        torch.set_num_threads(threads)
+    output = Path(output)
+    splits, info = load(data)
+    parent = _parent(stage, Path(checkpoint))
+    described = _describe(stage, method, settings, info, parent)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / runs.METRICS).unlink(missing_ok=True)
+    if parent and parent["status"] != "complete":
+        return _give_up(output, described, f"parent {checkpoint}: {parent['reason']}", started)
+
+    torch.manual_seed(settings.seed)  # the new classifier is drawn here
+    model = _load_model(stage, checkpoint, revision, settings, info)
+    described["settings"] |= asdict(model.config.pruning())
+    resume = _resumable(output / STATE, described)
+    logits = None
+    if settings.distillation:
+        if teacher is None:
+            raise LTPError(f"distillation: {settings.distillation} needs --teacher, the dense run to learn from")
+        logits = _teacher_logits(teacher, splits["train"], info, output / STATE)
+    trainer = _trainer(model, splits["train"], info, output / STATE, settings, logits)
+    train_started = time.monotonic()
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        train_seconds = time.monotonic() - train_started
+        # Soft runs are a step on the way: they are judged by the split that picks.
+        names = ["validation"] if stage == "soft" else [name for name in splits if name != "train"]
+        evaluated = evaluate(trainer, {name: splits[name] for name in names}, info)
+    except Diverged as reason:
+        return _give_up(output, described, str(reason), started)
+
+    tokens = round(settings.epochs * sum(splits["train"]["length"]))
+    _save(model, stage, data, output)
+    runs.write_predictions(output, evaluated.pop("predictions"))
+    metrics = {
+        **described,
+        **evaluated,
+        "timing": {
+            "train_seconds": train_seconds,
+            "train_tokens": tokens,
+            "tokens_per_second": tokens / train_seconds,
+            "evaluate_seconds": time.monotonic() - train_started - train_seconds,
+            "total_seconds": time.monotonic() - started,
+            "peak_memory_mb": peak_memory_mb(),
+            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "resumed": resume is not None,
+        },
+    }
+    (output / "README.md").write_text(model_card(metrics, info), encoding="utf-8")
+    metrics = runs.write_run(output, metrics)
+    shutil.rmtree(output / STATE, ignore_errors=True)
+    return metrics
+
+
+def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores, FLOPs, tokens per layer and predictions of the trainer's model on each split, tokens removed.
+
+    The keys are those of metrics.json, and ``predictions``. Raises Diverged where the model's outputs are no numbers.
+    """
+    config, regression = trainer.model.config, info["kind"] == "regression"
+    metrics: dict[str, Any] = {}
+    costs: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
+    for name, split in splits.items():
+        found = trainer.predict(split, metric_key_prefix=name)
+        logits, attention_tokens, ffn_tokens = found.predictions
+        loss = found.metrics[f"{name}_loss"]
+        if not (math.isfinite(loss) and np.isfinite(logits).all()):
+            raise Diverged(f"the outputs on the {name} split are not finite numbers")
+        predicted = as_predictions(logits, regression)
+        metrics[name] = {**compute_metrics(info, predicted, found.label_ids), "loss": loss}
+        costs[name] = flops.summarise(
+            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
+        )
+        predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
+    thresholds = trainer.model.thresholds()
+    return {  # the layers' figures are those of the last split, the test split where there is one
+        "metrics": metrics,
+        "flops": costs,
+        "layers": {
+            "threshold": None if thresholds is None else thresholds.tolist(),
+            "attention_tokens": attention_tokens.mean(0).tolist(),
+            "ffn_tokens": ffn_tokens.mean(0).tolist(),
+        },
+        "predictions": predictions,
+    }
+
+
+def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, Any]:
+    """Scores, FLOPs and tokens per layer of a saved model on every split but the training's.
+
+    ``checkpoint`` is a model that prunes, or a plain BERT or RoBERTa classifier. Raises LTPError where it does not
+    fit the data.
+    """
+    transformers_logging.set_verbosity_error()
+    splits, info = load(data)
+    model = load_pruned(checkpoint, info)
+    with tempfile.TemporaryDirectory() as state:
+        trainer = _trainer(model, None, info, Path(state), TrainingSettings())
+        found = evaluate(trainer, {name: split for name, split in splits.items() if name != "train"}, info)
+    del found["predictions"]
+    return found
+
+
+def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPForSequenceClassification:
+    """A saved classifier, wrapped without pruning where it is a plain one; its labels checked against ``info``."""
+    read_config(Path(checkpoint))  # its errors name the file
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
+    if not isinstance(model, LTPForSequenceClassification):
+        model = LTPForSequenceClassification.from_base(model, PruningSettings(prune_mode="none"))
+    if info and model.num_labels != info["num_labels"]:
+        raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
+    return model.eval()
+
+
+def _teacher_logits(teacher: str | Path, split: Any, info: Mapping[str, Any], state: Path) -> torch.Tensor:
+    """(examples, C) the dense model's outputs on the training split, computed once."""
+    if problems := runs.verify_run(teacher):
+        raise LTPError(problems[0])
+    trainer = _trainer(load_pruned(teacher, info), None, info, state, TrainingSettings())
+    return torch.from_numpy(trainer.predict(split).predictions[0])
+
+
+def _parent(stage: str, checkpoint: Path) -> dict[str, Any] | None:
+    """The record of what this stage starts from, its weights checked; None for an encoder from outside."""
+    for name, kind in ((runs.METRICS, "run"), (CONVERSION, "conversion")):
+        if (checkpoint / name).is_file():
+            record = runs.read_metrics(checkpoint) if kind == "run" else read_record(checkpoint / name, kind)
+            if problems := runs.verify_run(checkpoint):
+                raise LTPError(problems[0])
+            return {**record, "path": str(checkpoint)}
+    if stage != "base":
+        raise LTPError(
+            f"{checkpoint}: neither {CONVERSION} nor {runs.METRICS} is there; expected a finished conversion or run"
+        )
+    return None
+
+
+def _describe(
+    stage: str, method: str, settings: TrainingSettings, info: Mapping[str, Any], parent: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What is known of a run before it starts: the part of metrics.json that says what it is."""
+    chosen = {name.rstrip("_"): value for name, value in asdict(settings).items()}
+    for name in ("seed", "checkpoint_minutes", "tensorboard"):  # the first has its own key, the others shape nothing
+        del chosen[name]
+    if stage != "soft":
+        for name in ("temperature", "lambda", "lambda_warmup", "threshold_learning_rate"):
+            del chosen[name]
+    if parent and parent.get("stage") == "soft":
+        chosen |= {mine: parent["settings"][theirs] for theirs, mine in INHERITED.items()}
+    return {
+        "status": "complete",
+        "reason": None,
+        "task": info["task"],
+        "model": info["model"],
+        "method": method,
+        "stage": stage,
+        "seed": settings.seed,
+        "settings": {
+            **chosen,
+            "masking": {"base": "none", "soft": "soft", "hard": "hard"}[stage],
+            "max_length": info["max_length"],
+            "selection": info["selection"],
+        },
+        "primary_metric": info["primary_metric"],
+        "examples": info["examples"],
+        "data_fingerprint": info["fingerprint"],
+        "parent": {"path": parent["path"], "fingerprint": parent["fingerprint"]} if parent else None,
+        "environment": environment(),
+    }
+
+
+def _load_model(
+    stage: str, checkpoint: str, revision: str | None, settings: TrainingSettings, info: Mapping[str, Any]
+) -> LTPForSequenceClassification:
+    dropout = {} if settings.dropout is None else {
+        "hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.dropout,
+    }
+    if stage == "base":
+        names = info["label_names"] or [f"LABEL_{index}" for index in range(info["num_labels"])]
+        base = AutoModelForSequenceClassification.from_pretrained(
+            resolve_model(checkpoint, revision=revision),
+            num_labels=info["num_labels"], id2label=dict(enumerate(names)),
+            label2id={name: index for index, name in enumerate(names)}, dtype=torch.float32, **dropout,
+        )
+        return LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, **dropout)
+    if not isinstance(model.config, LTPConfig):
+        raise LTPError(f"{checkpoint}: model_type is {model.config.model_type!r}, expected 'ltp'; run `ltp convert` first")
+    if model.num_labels != info["num_labels"]:
+        raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
+    if stage == "soft":
+        if settings.temperature is None or settings.lambda_ is None:
+            raise LTPError("stage soft: needs --temperature and --lambda")
+        if not hasattr(model, THRESHOLDS):
+            raise LTPError(f"{checkpoint}: prune_mode {model.config.prune_mode!r} has no thresholds to learn")
+        model.use_soft_masks(settings.temperature)
+    elif hasattr(model, THRESHOLDS):
+        model.threshold_deltas.requires_grad_(False)
+    return model
+
+
+def _trainer(
+    model: LTPForSequenceClassification, train_split: Any, info: Mapping[str, Any], state: Path,
+    settings: TrainingSettings, teacher_logits: torch.Tensor | None = None,
+) -> LTPTrainer:
+    if train_split is not None:
+        train_split = train_split.add_column("row", np.arange(len(train_split)))
+    trainer = LTPTrainer(
+        settings,
+        model=model,
+        args=training_arguments(settings, state),
+        train_dataset=train_split,
+        data_collator=Collator(model.config.pad_token_id, info["kind"] == "regression", teacher_logits),
+        callbacks=[StopOnDivergence(), CheckpointByTime(settings.checkpoint_minutes)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _resumable(state: Path, described: Mapping[str, Any]) -> Path | None:
+    """The checkpoint to go on from: one that the same settings, data and parent made. Others are removed."""
+    mark = state / STATE_SETTINGS
+    wanted = json.loads(json.dumps(described))
+    try:
+        same = json.loads(mark.read_text(encoding="utf-8")) == wanted
+    except (OSError, ValueError):
+        same = False
+    if same and (found := last_checkpoint(state)):
+        return found
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    write_json(mark, wanted)
+    return None
+
+
+def _give_up(output: Path, described: Mapping[str, Any], reason: str, started: float) -> dict[str, Any]:
+    """Record a run that came to nothing, so that the others go on and the tables can say why it is missing."""
+    timing = {"total_seconds": time.monotonic() - started}
+    empty = {"metrics": {}, "flops": {}, "layers": {}, "timing": timing}
+    metrics = runs.write_run(output, {**described, **empty, "status": "diverged", "reason": reason})
+    shutil.rmtree(output / STATE, ignore_errors=True)
+    return metrics
+
+
+def _save(model: LTPForSequenceClassification, stage: str, data: str | Path, output: Path) -> None:
+    """The checkpoint: a plain Hugging Face one after the base stage, one that prunes after the others."""
+    model.use_soft_masks(None)
+    (model.to_base() if stage == "base" else model).save_pretrained(output)
+    AutoTokenizer.from_pretrained(Path(data) / TOKENIZER).save_pretrained(output)

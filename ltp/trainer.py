@@ -1,0 +1,206 @@
+"""The Trainer subclass: the λ term, the thresholds' own learning rate and gradient clip, distillation.
+
+Everything else is the library's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from ltp.settings import TrainingSettings
+
+THRESHOLDS = "threshold_deltas"
+EVALUATION_BATCH = 32  # sentences; larger batches leave the processor's cache
+LOG_STEPS = 10
+
+
+class Diverged(Exception):
+    """The loss is no longer a finite number; the message says at which step."""
+
+
+class Collator:
+    """Pads a batch, longest sentence last: neighbours of like length waste the least attention once packed."""
+
+    def __init__(self, pad_token_id: int, regression: bool, teacher: Tensor | None = None):
+        self.pad_token_id, self.regression, self.teacher = pad_token_id, regression, teacher
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Examples with ``input_ids``, ``labels`` and perhaps ``token_type_ids`` and ``row`` -> (B, N) tensors."""
+        # The longest sentence is last where order is free: in training. Evaluation text is stored sorted.
+        if "row" in examples[0]:
+            examples = sorted(examples, key=lambda example: len(example["input_ids"]))
+        ids = [torch.as_tensor(example["input_ids"], dtype=torch.long) for example in examples]
+        batch = {
+            "input_ids": _pad(ids, self.pad_token_id),
+            "attention_mask": _pad([torch.ones_like(row) for row in ids], 0),
+            "labels": torch.tensor(
+                [example["labels"] for example in examples], dtype=torch.float if self.regression else torch.long
+            ),
+        }
+        if "token_type_ids" in examples[0]:
+            types = [torch.as_tensor(example["token_type_ids"], dtype=torch.long) for example in examples]
+            batch["token_type_ids"] = _pad(types, 0)
+        if self.teacher is not None and "row" in examples[0]:
+            batch["teacher_logits"] = self.teacher[[example["row"] for example in examples]]
+        return batch
+
+
+def _pad(rows: Sequence[Tensor], value: int) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+
+
+class LTPTrainer(Trainer):
+    """Trains one stage.
+
+    Modifications: the loss adds λ · regulariser (soft masking) and the distillation term; ``threshold_deltas`` has
+    its own learning rate, no weight decay and its own gradient clip, since its gradient can dwarf the weights' or
+    vanish beside them; evaluation keeps the order of the data; a loss that is not finite raises Diverged.
+    """
+
+    # The loss below is a mean over sentences, so accumulation must divide it (also for RoBERTa, whose signature
+    # makes the library believe otherwise).
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, settings: TrainingSettings, **kwargs: Any):
+        self.settings = settings
+        super().__init__(**kwargs)
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Task loss + λ · Σ over layers of the mean soft mask (paper, eq. 9), λ rising over its warm-up."""
+        teacher_logits = inputs.pop("teacher_logits", None)
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if teacher_logits is not None:
+            share = self.settings.distillation
+            loss = (1 - share) * loss + share * distillation_loss(outputs.logits, teacher_logits)
+        if outputs.regulariser is not None:
+            loss = loss + self.lambda_now() * outputs.regulariser
+        return (loss, outputs) if return_outputs else loss
+
+    def lambda_now(self) -> float:
+        """λ at this step: it rises linearly over the first ``lambda_warmup`` share of the steps."""
+        rising = self.settings.lambda_warmup * self.state.max_steps
+        return self.settings.lambda_ * min(1.0, (self.state.global_step + 1) / rising if rising else 1.0)
+
+    def create_optimizer(self, model=None):
+        """AdamW with one more parameter group: the thresholds."""
+        if self.optimizer is not None:
+            return self.optimizer
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        decayed = set(self.get_decay_parameter_names(self.model)) - {THRESHOLDS}
+        groups = [
+            {"params": [p for name, p in named.items() if name in decayed], "weight_decay": self.args.weight_decay},
+            {
+                "params": [p for name, p in named.items() if name not in decayed and name != THRESHOLDS],
+                "weight_decay": 0.0,
+            },
+        ]
+        if THRESHOLDS in named:
+            rate = self.settings.threshold_learning_rate or self.settings.learning_rate
+            groups.append({"params": [named[THRESHOLDS]], "weight_decay": 0.0, "lr": rate})
+        optimizer, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        self.optimizer = optimizer(groups, **options)
+        return self.optimizer
+
+    def _clip_grad_norm(self, model) -> Tensor:
+        """Clip weights and thresholds apart; returns the weights' norm before the clip."""
+        weights, thresholds = [], []
+        for name, parameter in model.named_parameters():
+            (thresholds if name.endswith(THRESHOLDS) else weights).append(parameter)
+        norm = self.accelerator.clip_grad_norm_(weights, self.args.max_grad_norm)
+        if thresholds:
+            torch.nn.utils.clip_grad_norm_(thresholds, self.args.max_grad_norm)
+        return norm
+
+    def _get_eval_sampler(self, eval_dataset):
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+
+
+def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Cross-entropy of the outputs (B, C) against the dense model's probabilities; squared error for C = 1."""
+    if logits.shape[-1] == 1:
+        return functional.mse_loss(logits, teacher_logits)
+    return functional.cross_entropy(logits, teacher_logits.softmax(-1))
+
+
+class StopOnDivergence(TrainerCallback):
+    """Ends a run whose logged loss is not finite: the weights do not come back from that."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Raise Diverged at the first logged loss that is not a finite number."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise Diverged(f"the loss became {loss} by step {state.global_step} of {state.max_steps}")
+
+
+class CheckpointByTime(TrainerCallback):
+    """Asks for a checkpoint every so many minutes, and marks each one that was written to the end."""
+
+    COMPLETE = "complete"
+
+    def __init__(self, minutes: float):
+        self.seconds = 60.0 * minutes
+        self.last = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Save where the time has come, but not after the last step."""
+        if time.monotonic() - self.last >= self.seconds and state.global_step < state.max_steps:
+            control.should_save = True
+
+    def on_save(self, args, state, control, **kwargs):
+        """The library writes a checkpoint file by file: only the mark tells a whole one."""
+        self.last = time.monotonic()
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch()
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that was written to the end."""
+    marks = directory.glob(f"checkpoint-*/{CheckpointByTime.COMPLETE}")
+    return max((mark.parent for mark in marks), key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def training_arguments(settings: TrainingSettings, state_dir: Path) -> TrainingArguments:
+    """The library's arguments for our settings; ``state_dir`` holds the resumable state."""
+    return TrainingArguments(
+        output_dir=str(state_dir),
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size // settings.accumulation_steps,
+        per_device_eval_batch_size=EVALUATION_BATCH,
+        gradient_accumulation_steps=settings.accumulation_steps,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        optim="adamw_torch_fused",
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=LOG_STEPS,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=10**9,  # CheckpointByTime decides
+        save_total_limit=2,
+        # The collator picks the columns; ``length`` and ``row`` must reach it.
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to=["tensorboard"] if settings.tensorboard else [],
+        disable_tqdm=False,
+    )
+
+
+def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:
+    """(B,) classes, or values for a regression, from logits (B, C)."""
+    return logits[:, 0] if regression else logits.argmax(-1)

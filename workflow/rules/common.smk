@@ -1,0 +1,95 @@
+# Reads and checks the grid; what the rules share. No rules here.
+import os
+import sys
+from pathlib import Path
+
+from ltp import progress
+from ltp.errors import LTPError
+from ltp.grid import Grid
+from ltp.grid_config import load_file
+
+# Jobs use this interpreter and this checkout's package, whether or not a virtual environment is active.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    PYTHONPATH=os.pathsep.join(filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])),
+)
+
+
+def or_one_line(make, given):
+    """``make(given)``. Its LTPError ends Snakemake in one line; a WorkflowError would add a place in this file."""
+    try:
+        return make(given)
+    except LTPError as error:
+        files = ", ".join(map(str, workflow.overwrite_configfiles or [DEFAULT_GRID]))
+        raise SystemExit(f"{files}: {str(error).removeprefix(f'{files}: ')}")
+
+
+DEFAULT_GRID = "config/grid.yaml"
+
+if not workflow.overwrite_configfiles:  # a grid on the command line stands in the place of this one, not on top
+    or_one_line(load_file, DEFAULT_GRID)  # of a broken file it says more than Snakemake does
+
+    configfile: DEFAULT_GRID
+
+
+GRID = or_one_line(Grid, config)
+
+
+pathvars:
+    results=GRID.results_dir,
+    logs=f"{GRID.results_dir}/logs",
+    benchmarks=f"{GRID.results_dir}/benchmarks",
+
+
+# Raise a stage's number when its code changes what it makes: its runs, and all that rests on them, are made anew.
+RECIPES = {"data": 1, "convert": 1, "base": 1, "soft": 1, "hard": 1, "tables": 1, "plots": 1}
+
+# Of the jobs that are ready, those with the longest way to go start first, so that no core idles at the end:
+# a soft run has hard runs after it; a baseline trains as long as both; a hard run is the shortest.
+PRIORITIES = {"data": 6, "base": 6, "convert_ltp": 5, "soft": 4, "convert_baseline": 3, "baseline": 2, "hard": 1}
+
+NUMBER = "-?[0-9.]+(e-?[0-9]+)?"
+BASELINE = f"topk/keep_rate~{NUMBER}|manual/threshold~{NUMBER}"
+
+
+wildcard_constraints:
+    task="[^/]+",
+    seed="[0-9]+",
+    temperature=NUMBER,
+    weight=NUMBER,
+    lr=NUMBER,
+    baseline=BASELINE,
+    pruning=f"ltp|{BASELINE}",
+
+
+TRAIN = """
+python -m ltp train --data={params.data:q} --output={params.run:q} {params.flags} > {log:q} 2>&1
+python -m ltp progress {params.results:q} {params.run:q} || true
+"""
+
+
+def training(stage):
+    """The params of a rule that trains, all read off the grid by the run's directory."""
+    return dict(
+        recipe=RECIPES[stage],
+        results=lambda wildcards: GRID.results_dir,
+        data=lambda wildcards, input: os.path.dirname(input.data),
+        run=lambda wildcards, output: os.path.dirname(output.metrics),
+        name=lambda wildcards, output: GRID.runs[os.path.dirname(output.metrics)].name,
+        flags=lambda wildcards, output: GRID.training_flags(os.path.dirname(output.metrics)),
+    )
+
+
+def teacher(wildcards):
+    """The dense run that the soft and hard stages learn from, where the grid asks for distillation."""
+    return GRID.teacher_outputs(wildcards.task, int(wildcards.seed))
+
+
+def run_outputs(*kinds):
+    """The metrics of all runs of these kinds, each a method and a stage; without kinds, of all runs."""
+    return [run.output for run in GRID.runs.values() if not kinds or (run.method, run.stage) in kinds]
+
+
+def figures(kind):
+    """One kind of figure for every task, as PNG and SVG."""
+    return [f"<results>/plots/{task}-{kind}.{suffix}" for task in GRID.config.tasks for suffix in ("png", "svg")]

@@ -1,0 +1,19 @@
+# Text → tokens, once per task, whatever the number of runs.
+rule prepare_data:
+    output:
+        task="<results>/{task}/data/task.json",
+    log:
+        "<logs>/{task}/data.log",
+    benchmark:
+        "<benchmarks>/{task}/data.tsv"
+    priority: PRIORITIES["data"]
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=RECIPES["data"],
+        directory=lambda wildcards, output: os.path.dirname(output.task),
+        flags=lambda wildcards: GRID.data_flags(wildcards.task),
+    message:
+        "{wildcards.task} data"
+    shell:
+        "python -m ltp data --output={params.directory:q} {params.flags} > {log:q} 2>&1"

@@ -1,0 +1,33 @@
+# Tables → figures, three a task, as PNG and SVG.
+rule plots:
+    input:
+        rules.tables.output,
+    output:
+        accuracy=report(
+            figures("accuracy-vs-flops"),
+            category="Figures",
+            caption="../report/accuracy_vs_flops.rst",
+        ),
+        tokens=report(
+            figures("tokens-per-layer"),
+            category="Figures",
+            caption="../report/tokens_per_layer.rst",
+        ),
+        thresholds=report(
+            figures("thresholds-per-layer"),
+            category="Figures",
+            caption="../report/thresholds_per_layer.rst",
+        ),
+    log:
+        "<logs>/plots.log",
+    benchmark:
+        "<benchmarks>/plots.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=RECIPES["plots"],
+        results=lambda wildcards, input: os.path.dirname(input[0]),
+    message:
+        "plots"
+    shell:
+        "python -m ltp plots {params.results:q} > {log:q} 2>&1"

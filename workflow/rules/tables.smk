@@ -1,0 +1,20 @@
+# Every run's metrics.json → three tables.
+rule tables:
+    input:
+        metrics=run_outputs(),
+    output:
+        runs=report("<results>/runs.csv", category="Tables", caption="../report/runs.rst"),
+        frontier=report("<results>/frontier.csv", category="Tables", caption="../report/frontier.rst"),
+        summary=report("<results>/summary.csv", category="Tables", caption="../report/summary.rst"),
+    log:
+        "<logs>/tables.log",
+    benchmark:
+        "<benchmarks>/tables.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        recipe=RECIPES["tables"],
+    message:
+        "tables"
+    script:
+        "../scripts/tables.py"

@@ -1,0 +1,18 @@
+"""The tables of a study. A script, since ten thousand paths are too many for a command line."""
+# ruff: noqa: F821 (Snakemake puts the object `snakemake` among a script's globals)
+
+import sys
+from pathlib import Path
+
+from ltp.errors import LTPError
+from ltp.tables import write_tables
+
+with open(snakemake.log[0], "w", encoding="utf-8") as log:
+    try:
+        problems = write_tables(snakemake.input.metrics, Path(snakemake.output.runs).parent)
+    except LTPError as error:
+        print(f"error: {error}", file=log)
+        sys.exit(1)
+    for problem in problems:
+        print(problem, file=log)
+        print(problem, file=sys.stderr)
