@@ -14,6 +14,7 @@ include: "workflow/rules/hard.smk"
 include: "workflow/rules/baselines.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 
 
 localrules:
@@ -29,6 +30,7 @@ rule all:
     input:
         rules.tables.output,
         rules.plots.output,
+        rules.page.output,
     message:
         "all done"
 

@@ -17,8 +17,14 @@ BLOCK_NUMBERS = 1 << 20
 
 
 def packed_attention(
-    query: Tensor, key: Tensor, value: Tensor, sentence: Tensor, lengths: Tensor, heads: int,
-    dropout: float = 0.0, received: bool = False,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sentence: Tensor,
+    lengths: Tensor,
+    heads: int,
+    dropout: float = 0.0,
+    received: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
@@ -59,8 +65,14 @@ def _blocks(lengths: list[int], heads: int) -> list[tuple[int, int, int]]:
 
 
 def _attend(
-    query: Tensor, key: Tensor, value: Tensor, sentence: Tensor, lengths: Tensor, heads: int,
-    dropout: float, received: bool,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sentence: Tensor,
+    lengths: Tensor,
+    heads: int,
+    dropout: float,
+    received: bool,
 ) -> tuple[Tensor, Tensor | None]:
     sentences, (tokens, width) = lengths.shape[0], query.shape
     if sentences == 1:

@@ -8,7 +8,10 @@ from typing import Any
 import yaml
 
 METHODS = {
-    "dense": "no pruning", "ltp": "learned thresholds", "topk": "top-k pruning", "manual": "thresholds set by hand",
+    "dense": "no pruning",
+    "ltp": "learned thresholds",
+    "topk": "top-k pruning",
+    "manual": "thresholds set by hand",
 }
 
 
@@ -33,8 +36,8 @@ def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
 # {metrics["model"]} on {metrics["task"]}: {METHODS[metrics["method"]]}, {metrics["stage"]} stage
 
 {primary} {metrics["metrics"][split][primary]:.4f} on {metrics["examples"][split]} {split} examples at \
-{cost["gflops"]:.4f} GFLOPs a sentence, {100 * cost["relative"]:.1f} % of the unpruned model's. Seed {metrics["seed"]}; \
-{info["selection_note"]}.
+{cost["gflops"]:.4f} GFLOPs a sentence, {100 * cost["relative"]:.1f} % of the unpruned model's. \
+Seed {metrics["seed"]}; {info["selection_note"]}.
 
 ```python
 {load}

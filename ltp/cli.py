@@ -27,6 +27,8 @@ COMMANDS = {
     "progress": ("ltp.progress", "how far a running study is"),
     "tables": ("ltp.tables", "every run below a folder -> runs.csv, frontier.csv, summary.csv"),
     "plots": ("ltp.plots", "tables -> figures"),
+    "explain": ("ltp.explain", "which words a model drops, and at which layer"),
+    "report": ("ltp.page", "tables and example sentences -> index.html"),
     "verify": ("ltp.runs", "say which results are sound, which are not, and why"),
 }
 
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         module = importlib.import_module(COMMANDS[chosen][0])
         parser = argparse.ArgumentParser(prog=f"ltp {chosen}", description=module.__doc__)
         module.add_arguments(parser)
-        return module.run(parser.parse_args(arguments[1:]))
+        return module.run(parser.parse_args(arguments[1:], argparse.Namespace(given=arguments)))
     except KeyboardInterrupt:
         print("ltp: interrupted", file=sys.stderr)
         return 130
@@ -73,7 +75,8 @@ def _one_line(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     # Writers without OSError of their own: safetensors, and torch's zip files.
-    if (getattr(error, "errno", None) == errno.ENOSPC) or "No space left on device" in text or "file write failed" in text:
+    full = getattr(error, "errno", None) == errno.ENOSPC
+    if full or "No space left on device" in text or "file write failed" in text:
         return f"no space left on the device below {Path.cwd()}, or where the output goes; free some and run again"
     return None
 
@@ -86,7 +89,8 @@ def add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
         if isinstance(kind, UnionType) or typing.get_origin(kind) is typing.Union:
             kind = next(part for part in typing.get_args(kind) if part is not NoneType)
         flag = "--" + field.name.rstrip("_").replace("_", "-")
-        options: dict = {"dest": field.name, "default": field.default, "help": field.metadata["help"].replace("%", "%%")}
+        text = field.metadata["help"].replace("%", "%%")
+        options: dict = {"dest": field.name, "default": field.default, "help": text}
         if kind is bool:
             options["action"] = "store_true"
         elif typing.get_origin(kind) is tuple:

@@ -8,17 +8,18 @@ import struct
 from pathlib import Path
 
 from ltp.checkpoints import WEIGHTS, check_checkpoint, safetensors_header
+from ltp.original import convert_original, is_original
 from ltp.records import write_record
 from ltp.runs import METRICS, read_metrics
 from ltp.settings import PruningSettings
 
 CONVERSION = "conversion.json"
 THRESHOLDS = "threshold_deltas"
-_COPIED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
+_TOKENIZER = "tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt vocab.json merges.txt".split()
 
 
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict:
-    """Write a pruning model into ``output`` from a fine-tuned BERT or RoBERTa classifier.
+    """Write a pruning model into ``output`` from a fine-tuned BERT or RoBERTa classifier, or one of the original LTP.
 
     Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``, zeros.
     conversion.json is written last; returns what it holds. Where ``checkpoint`` is a run that diverged, only that
@@ -34,11 +35,15 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
     output.mkdir(parents=True, exist_ok=True)
     (output / CONVERSION).unlink(missing_ok=True)
     if record["status"] == "complete":
-        config = check_checkpoint(checkpoint)
-        _write_weights(checkpoint / WEIGHTS, output / WEIGHTS, config["num_hidden_layers"], pruning)
+        if is_original(checkpoint):
+            config, pruning = convert_original(checkpoint, output / WEIGHTS, pruning, THRESHOLDS)
+            record["pruning"] = vars(pruning)
+        else:
+            config = check_checkpoint(checkpoint)
+            _write_weights(checkpoint / WEIGHTS, output / WEIGHTS, config["num_hidden_layers"], pruning)
         keys = json.dumps(pruning.added_to(config), indent=2, sort_keys=True)
         (output / "config.json").write_text(keys + "\n", encoding="utf-8")
-        for name in _COPIED:
+        for name in _TOKENIZER:
             if (checkpoint / name).is_file():
                 shutil.copyfile(checkpoint / name, output / name)
     return write_record(output / CONVERSION, "conversion", record)

@@ -130,8 +130,11 @@ class Grid:
 
     def teacher_outputs(self, task: str, seed: int) -> list[str]:
         """The dense run's file, where some run of the task and seed learns from it."""
-        wanted = any(self.config.tasks[task][stage]["distillation"] for stage in ("soft", "hard"))
-        return [f"{self.results_dir}/{task}/seed~{seed}/dense/base/metrics.json"] if wanted else []
+        base = f"{self.results_dir}/{task}/seed~{seed}/dense/base/metrics.json"
+        return [base] if self._distils(task) else []
+
+    def _distils(self, task: str) -> bool:
+        return any(self.config.tasks[task][stage]["distillation"] for stage in ("soft", "hard"))
 
     def data_flags(self, task: str) -> str:
         """The flags of ``ltp data`` but ``--output``, quoted for a shell."""
@@ -147,8 +150,9 @@ class Grid:
         """The flags of ``ltp train`` but ``--data`` and ``--output``, quoted for a shell."""
         run = self.runs[directory]
         what = {"stage": run.stage, "method": run.method, "checkpoint": run.checkpoint, "teacher": run.teacher}
-        revision = {"revision": self.config.model["revision"] if run.stage == "base" else None}
-        return flags(what | revision | dict(run.settings))
+        if run.stage == "base":
+            what |= {"revision": self.config.model["revision"], "teach": self._distils(run.task)}
+        return flags(what | dict(run.settings))
 
 
 def load_grid(path: str | Path) -> Grid:

@@ -78,6 +78,7 @@ class GridConfig:
     results_dir: str
     seeds: list[int]
     gpus: int
+    processes: int
     model: dict[str, Any]
     tasks: dict[str, dict[str, Any]]
 
@@ -90,17 +91,19 @@ def read_config(config: Mapping[str, Any]) -> GridConfig:
     common = fill_defaults({key: value for key, value in raw.items() if key not in ("tasks", *SECTIONS)}, schema)
     _check_path("results_dir", common["results_dir"])
     _refuse_duplicates("seeds", common["seeds"])
+    processes = _read_processes(common["processes"], common["gpus"])
     model = _read_model(common["model"])
-    tasks = {name: _TaskReader(raw, name, model).read() for name in raw["tasks"]}
-    return GridConfig(os.path.normpath(common["results_dir"]), common["seeds"], common["gpus"], model, tasks)
+    tasks = {name: _TaskReader(raw, name, model, processes).read() for name in raw["tasks"]}
+    results_dir = os.path.normpath(common["results_dir"])
+    return GridConfig(results_dir, common["seeds"], common["gpus"], processes, model, tasks)
 
 
 class _TaskReader:
     """Reads one task: its own values over the common sections, over the defaults."""
 
-    def __init__(self, raw: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> None:
+    def __init__(self, raw: Mapping[str, Any], name: str, model: Mapping[str, Any], processes: int) -> None:
         _check_task_name(name)
-        self.raw, self.name, self.model = raw, name, model
+        self.raw, self.name, self.model, self.processes = raw, name, model, processes
         self.own: Mapping[str, Any] = raw["tasks"][name] or {}
 
     def read(self) -> dict[str, Any]:
@@ -140,6 +143,13 @@ class _TaskReader:
         except LTPError as error:
             key, _, message = str(error).partition(": ")
             raise LTPError(f"{self._where((stage, key))}: {message}") from None
+        parts = settings["accumulation_steps"] * self.processes
+        if settings["batch_size"] % parts:
+            raise LTPError(
+                f"{self._where((stage, 'batch_size'))}: {settings['batch_size']} cannot be divided among "
+                f"{self.processes} processes with {settings['accumulation_steps']} accumulation steps; expected a "
+                f"multiple of {parts}"
+            )
 
     def _data(self, section: Mapping[str, Any]) -> DataSettings:
         given = {key: value for key, value in self.own.items() if key not in SECTIONS}
@@ -159,6 +169,13 @@ class _TaskReader:
             key, _, message = str(error).partition(": ")
             where = self._where(("data", key)) if key in section else dotted(("tasks", self.name, key))
             raise LTPError(f"{where.removesuffix('.task')}: {message}") from None
+
+
+def _read_processes(processes: int | None, gpus: int) -> int:
+    """Processes of one training: as many as its GPUs, where it has any."""
+    if processes is not None and gpus and processes != gpus:
+        raise LTPError(f"processes: {processes} with gpus: {gpus}; expected one for each GPU; leave processes out")
+    return processes or max(1, gpus)
 
 
 def _read_model(model: dict[str, Any]) -> dict[str, Any]:

@@ -207,15 +207,25 @@ class LTPForSequenceClassification(PreTrainedModel):
     def _attention(self, attention: nn.Module, tokens: PackedTokens, received: bool) -> tuple[Tensor, Tensor | None]:
         hidden = tokens.hidden
         return packed_attention(
-            attention.query(hidden), attention.key(hidden), attention.value(hidden),
-            tokens.sentence, tokens.lengths, self.heads,
-            dropout=attention.dropout.p if self.training else 0.0, received=received,
+            attention.query(hidden),
+            attention.key(hidden),
+            attention.value(hidden),
+            tokens.sentence,
+            tokens.lengths,
+            self.heads,
+            dropout=attention.dropout.p if self.training else 0.0,
+            received=received,
         )
 
     @torch.no_grad()
     def _decide(
-        self, index: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor,
-        thresholds: Tensor | None, keep_rates: list[float],
+        self,
+        index: int,
+        received: Tensor,
+        tokens: PackedTokens,
+        original_lengths: Tensor,
+        thresholds: Tensor | None,
+        keep_rates: list[float],
     ) -> Tensor:
         """(K,) rows of the tokens that stay after this layer's attention."""
         config, sentence, lengths = self.config, tokens.sentence, tokens.lengths

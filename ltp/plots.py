@@ -45,8 +45,8 @@ def write_plots(tables_dir: str | os.PathLike, output_dir: str | os.PathLike) ->
     for task in sorted({row["task"] for row in runs if row["task"]}):
         if Path(task).name != task:
             raise LTPError(f"{shown(tables_dir / RUNS)}: task {task!r} cannot name a file; rename it in the grid")
-        points = _points([row for row in runs if row["task"] == task])
-        chosen = _chosen(points, {row["runs"] for row in summary if row["task"] == task})
+        points = setting_points([row for row in runs if row["task"] == task])
+        chosen = chosen_points(points, {row["runs"] for row in summary if row["task"] == task})
         metric = next((row["metric"] for row in runs if row["task"] == task and row["metric"]), "score")
         with rc_context(STYLE):
             figures = (accuracy_figure(points, metric), tokens_figure(chosen), thresholds_figure(points))
@@ -55,7 +55,7 @@ def write_plots(tables_dir: str | os.PathLike, output_dir: str | os.PathLike) ->
     return written
 
 
-def _points(rows: Sequence[dict[str, str]]) -> list[Point]:
+def setting_points(rows: Sequence[dict[str, str]]) -> list[Point]:
     groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         final = row["status"] == "complete" and row["stage"] in FINAL_STAGES
@@ -73,7 +73,7 @@ def _points(rows: Sequence[dict[str, str]]) -> list[Point]:
     return sorted(points, key=lambda point: (METHODS.index(point.method), point.flops, point.label))
 
 
-def _chosen(points: Sequence[Point], summary: set[str]) -> list[Point]:
+def chosen_points(points: Sequence[Point], summary: set[str]) -> list[Point]:
     """A point per pruning method: its operating point in summary.csv, or else its best on the frontier."""
     chosen = []
     for method in METHODS[1:]:

@@ -50,12 +50,15 @@ class PruningSettings:
         0.01, "threshold of the last layer; earlier layers get a share that rises linearly", minimum=0.0, maximum=1.0
     )
     token_keep_rate: float = described(
-        1.0, "topk: share of the tokens kept by the last layer; negative rates floor at the first token",
-        above=-10.0, maximum=1.0,
+        1.0,
+        "topk: share of the tokens kept by the last layer; negative rates floor at the first token",
+        above=-10.0,
+        maximum=1.0,
     )
     scoring_mode: str = described("mean", "how a token's importance is averaged", choices=("mean",))
     score_length: int = described(
-        128, "constant that divides the attention a token receives, so a threshold means the same at any padding",
+        128,
+        "constant that divides the attention a token receives, so a threshold means the same at any padding",
         minimum=1,
     )
 

@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
 from transformers.utils import logging as transformers_logging
 
-from ltp import flops, runs
+from ltp import flops, processes, runs
 from ltp.cards import model_card
+from ltp.checkpoints import WEIGHTS, read_config
 from ltp.config import LTPConfig
-from ltp.checkpoints import read_config
 from ltp.convert import CONVERSION
 from ltp.data import TOKENIZER, load
-from ltp.environment import cpu_threads, environment, peak_memory_mb
+from ltp.environment import cpu_threads, environment, peak_memory_mb, require_precision
 from ltp.errors import LTPError
 from ltp.model import LTPForSequenceClassification
 from ltp.records import read_record, write_json
@@ -39,11 +41,18 @@ from ltp.trainer import (
     StopOnDivergence,
     as_predictions,
     last_checkpoint,
+    tensorboard_logs,
     training_arguments,
 )
 
 STATE = "checkpoint"  # the resumable state of a training, inside its run directory
 STATE_SETTINGS = "settings.json"
+TEACHING = "train_logits.safetensors"  # a dense run's outputs on the training split, for distillation
+# Each stage shuffles in an order of its own: one that trains on a part of the split sees another part than its parent.
+STAGE_SEEDS = {"base": 0, "soft": 1000, "hard": 2000}
+TENSORBOARD = "tensorboard"  # its logs, inside the run directory
+# What an earlier run may have left in the directory: it must not pass for this one's. The record goes first.
+RESULTS = (runs.METRICS, runs.PREDICTIONS, WEIGHTS, TEACHING, "config.json", "README.md")
 # What a hard run takes over from the soft run that learned its thresholds, and under which name.
 INHERITED = {
     "temperature": "temperature",
@@ -56,17 +65,29 @@ INHERITED = {
 
 
 def train(
-    stage: str, method: str, checkpoint: str, data: str | Path, output: str | Path, settings: TrainingSettings,
-    revision: str | None = None, teacher: str | Path | None = None,
+    stage: str,
+    method: str,
+    checkpoint: str,
+    data: str | Path,
+    output: str | Path,
+    settings: TrainingSettings,
+    revision: str | None = None,
+    teacher: str | Path | None = None,
+    teach: bool = False,
 ) -> dict[str, Any]:
     """Train one stage and write its run directory; returns its metrics.
 
     ``stage`` is ``base`` (fine-tunes the plain encoder ``checkpoint``), ``soft`` (learns weights and thresholds
     under soft masks) or ``hard`` (fine-tunes the weights with tokens removed). An interrupted training goes on
     from its last checkpoint, if the same settings made it. ``teacher`` is the dense run that distillation learns
-    from. A loss that is no number ends the run with status "diverged". Raises LTPError for what the user can mend.
+    from, itself trained with ``teach``. A loss that is no number ends the run with status "diverged". Raises LTPError
+    for what the user can mend.
+
+    Several processes (see ltp.processes) share the training where a launcher has started them: each takes its part of
+    every batch, and the main one writes.
     """
     started = time.monotonic()
+    require_precision(settings.precision)
     transformers_logging.set_verbosity_error()
     if threads := cpu_threads():
         torch.set_num_threads(threads)
@@ -74,21 +95,25 @@ def train(
     splits, info = load(data)
     parent = _parent(stage, Path(checkpoint))
     described = _describe(stage, method, settings, info, parent)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / runs.METRICS).unlink(missing_ok=True)
+    processes.join()
+    if processes.is_main():
+        output.mkdir(parents=True, exist_ok=True)
+        for name in RESULTS:
+            (output / name).unlink(missing_ok=True)
     if parent and parent["status"] != "complete":
         return _give_up(output, described, f"parent {checkpoint}: {parent['reason']}", started)
 
     torch.manual_seed(settings.seed)  # the new classifier is drawn here
     model = _load_model(stage, checkpoint, revision, settings, info)
     described["settings"] |= asdict(model.config.pruning())
-    resume = _resumable(output / STATE, described)
-    logits = None
-    if settings.distillation:
-        if teacher is None:
-            raise LTPError(f"distillation: {settings.distillation} needs --teacher, the dense run to learn from")
-        logits = _teacher_logits(teacher, splits["train"], info, output / STATE)
-    trainer = _trainer(model, splits["train"], info, output / STATE, settings, logits)
+    if processes.is_main():
+        _clear_foreign_state(output, described)
+    processes.wait()
+    resume = last_checkpoint(output / STATE)
+    logits = _teacher_logits(settings, teacher, len(splits["train"]))
+    trainer = _trainer(model, splits["train"], info, output / STATE, settings, logits, STAGE_SEEDS[stage])
+    if settings.tensorboard:
+        trainer.add_callback(tensorboard_logs(output / TENSORBOARD))
     train_started = time.monotonic()
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -96,12 +121,12 @@ def train(
         # Soft runs are a step on the way: they are judged by the split that picks.
         names = ["validation"] if stage == "soft" else [name for name in splits if name != "train"]
         evaluated = evaluate(trainer, {name: splits[name] for name in names}, info)
+        taught = trainer.predict(splits["train"]).predictions[0] if teach else None
     except Diverged as reason:
         return _give_up(output, described, str(reason), started)
 
     tokens = round(settings.epochs * sum(splits["train"]["length"]))
-    _save(model, stage, data, output)
-    runs.write_predictions(output, evaluated.pop("predictions"))
+    predictions = evaluated.pop("predictions")
     metrics = {
         **described,
         **evaluated,
@@ -116,6 +141,13 @@ def train(
             "resumed": resume is not None,
         },
     }
+    processes.leave()
+    if not processes.is_main():
+        return metrics
+    _save(model, stage, data, output)
+    runs.write_predictions(output, predictions)
+    if taught is not None:
+        save_file({"logits": torch.from_numpy(taught)}, output / TEACHING)
     (output / "README.md").write_text(model_card(metrics, info), encoding="utf-8")
     metrics = runs.write_run(output, metrics)
     shutil.rmtree(output / STATE, ignore_errors=True)
@@ -131,10 +163,11 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
     metrics: dict[str, Any] = {}
     costs: dict[str, Any] = {}
     predictions: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
     for name, split in splits.items():
         found = trainer.predict(split, metric_key_prefix=name)
         logits, attention_tokens, ffn_tokens = found.predictions
-        loss = found.metrics[f"{name}_loss"]
+        loss = _mean_loss(logits, found.label_ids, regression)
         if not (math.isfinite(loss) and np.isfinite(logits).all()):
             raise Diverged(f"the outputs on the {name} split are not finite numbers")
         predicted = as_predictions(logits, regression)
@@ -142,15 +175,16 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
         costs[name] = flops.summarise(
             attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
         )
+        layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
         predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
     thresholds = trainer.model.thresholds()
-    return {  # the layers' figures are those of the last split, the test split where there is one
+    reported = layers["test" if "test" in layers else "validation"]
+    return {
         "metrics": metrics,
         "flops": costs,
         "layers": {
             "threshold": None if thresholds is None else thresholds.tolist(),
-            "attention_tokens": attention_tokens.mean(0).tolist(),
-            "ffn_tokens": ffn_tokens.mean(0).tolist(),
+            **{name: mean.tolist() for name, mean in reported.items()},
         },
         "predictions": predictions,
     }
@@ -183,12 +217,21 @@ def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -
     return model.eval()
 
 
-def _teacher_logits(teacher: str | Path, split: Any, info: Mapping[str, Any], state: Path) -> torch.Tensor:
-    """(examples, C) the dense model's outputs on the training split, computed once."""
+def _teacher_logits(settings: TrainingSettings, teacher: str | Path | None, examples: int) -> torch.Tensor | None:
+    """(examples, C) the dense run's outputs on the training split, which that run wrote; None without distillation."""
+    if not settings.distillation:
+        return None
+    if teacher is None:
+        raise LTPError(f"distillation: {settings.distillation} needs --teacher, the dense run to learn from")
     if problems := runs.verify_run(teacher):
         raise LTPError(problems[0])
-    trainer = _trainer(load_pruned(teacher, info), None, info, state, TrainingSettings())
-    return torch.from_numpy(trainer.predict(split).predictions[0])
+    path = Path(teacher) / TEACHING
+    if not path.is_file():
+        raise LTPError(f"{path}: is not there; train the dense run with --teach")
+    logits = load_file(path)["logits"]
+    if len(logits) != examples:
+        raise LTPError(f"{path}: has outputs for {len(logits)} examples, the training split has {examples}")
+    return logits
 
 
 def _parent(stage: str, checkpoint: Path) -> dict[str, Any] | None:
@@ -243,20 +286,29 @@ def _describe(
 def _load_model(
     stage: str, checkpoint: str, revision: str | None, settings: TrainingSettings, info: Mapping[str, Any]
 ) -> LTPForSequenceClassification:
-    dropout = {} if settings.dropout is None else {
-        "hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.dropout,
-    }
+    dropout = (
+        {}
+        if settings.dropout is None
+        else {
+            "hidden_dropout_prob": settings.dropout,
+            "attention_probs_dropout_prob": settings.dropout,
+        }
+    )
     if stage == "base":
         names = info["label_names"] or [f"LABEL_{index}" for index in range(info["num_labels"])]
         base = AutoModelForSequenceClassification.from_pretrained(
             resolve_model(checkpoint, revision=revision),
-            num_labels=info["num_labels"], id2label=dict(enumerate(names)),
-            label2id={name: index for index, name in enumerate(names)}, dtype=torch.float32, **dropout,
+            num_labels=info["num_labels"],
+            id2label=dict(enumerate(names)),
+            label2id={name: index for index, name in enumerate(names)},
+            dtype=torch.float32,
+            **dropout,
         )
         return LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, **dropout)
     if not isinstance(model.config, LTPConfig):
-        raise LTPError(f"{checkpoint}: model_type is {model.config.model_type!r}, expected 'ltp'; run `ltp convert` first")
+        found = model.config.model_type
+        raise LTPError(f"{checkpoint}: model_type is {found!r}, expected 'ltp'; run `ltp convert` first")
     if model.num_labels != info["num_labels"]:
         raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
     if stage == "soft":
@@ -271,15 +323,20 @@ def _load_model(
 
 
 def _trainer(
-    model: LTPForSequenceClassification, train_split: Any, info: Mapping[str, Any], state: Path,
-    settings: TrainingSettings, teacher_logits: torch.Tensor | None = None,
+    model: LTPForSequenceClassification,
+    train_split: Any,
+    info: Mapping[str, Any],
+    state: Path,
+    settings: TrainingSettings,
+    teacher_logits: torch.Tensor | None = None,
+    data_seed: int = 0,
 ) -> LTPTrainer:
     if train_split is not None:
         train_split = train_split.add_column("row", np.arange(len(train_split)))
     trainer = LTPTrainer(
         settings,
         model=model,
-        args=training_arguments(settings, state),
+        args=training_arguments(settings, state, settings.seed + data_seed),
         train_dataset=train_split,
         data_collator=Collator(model.config.pad_token_id, info["kind"] == "regression", teacher_logits),
         callbacks=[StopOnDivergence(), CheckpointByTime(settings.checkpoint_minutes)],
@@ -288,26 +345,38 @@ def _trainer(
     return trainer
 
 
-def _resumable(state: Path, described: Mapping[str, Any]) -> Path | None:
-    """The checkpoint to go on from: one that the same settings, data and parent made. Others are removed."""
+def _mean_loss(logits: np.ndarray, labels: np.ndarray, regression: bool) -> float:
+    """The mean over sentences, exactly: the library's own repeats a batch's mean, also for sentences of the next."""
+    outputs, wanted = torch.from_numpy(logits), torch.from_numpy(labels)
+    if regression:
+        return functional.mse_loss(outputs[:, 0], wanted).item()
+    return functional.cross_entropy(outputs, wanted).item()
+
+
+def _clear_foreign_state(output: Path, described: Mapping[str, Any]) -> None:
+    """Leave only a checkpoint to go on from that the same settings, data and parent made; note them for the next."""
+    state = output / STATE
     mark = state / STATE_SETTINGS
     wanted = json.loads(json.dumps(described))
     try:
         same = json.loads(mark.read_text(encoding="utf-8")) == wanted
     except (OSError, ValueError):
         same = False
-    if same and (found := last_checkpoint(state)):
-        return found
+    if same and last_checkpoint(state):
+        return
+    shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     write_json(mark, wanted)
-    return None
 
 
 def _give_up(output: Path, described: Mapping[str, Any], reason: str, started: float) -> dict[str, Any]:
     """Record a run that came to nothing, so that the others go on and the tables can say why it is missing."""
     timing = {"total_seconds": time.monotonic() - started}
     empty = {"metrics": {}, "flops": {}, "layers": {}, "timing": timing}
+    processes.leave()
+    if not processes.is_main():
+        return {**described, **empty, "status": "diverged", "reason": reason}
     metrics = runs.write_run(output, {**described, **empty, "status": "diverged", "reason": reason})
     shutil.rmtree(output / STATE, ignore_errors=True)
     return metrics

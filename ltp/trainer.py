@@ -18,6 +18,8 @@ from torch.nn import functional
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from ltp import processes
+from ltp.errors import LTPError
 from ltp.settings import TrainingSettings
 
 THRESHOLDS = "threshold_deltas"
@@ -156,13 +158,16 @@ class CheckpointByTime(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         """Save where the time has come, but not after the last step."""
-        if time.monotonic() - self.last >= self.seconds and state.global_step < state.max_steps:
+        due = time.monotonic() - self.last >= self.seconds and state.global_step < state.max_steps
+        if processes.as_main_decides(due):
             control.should_save = True
 
     def on_save(self, args, state, control, **kwargs):
         """The library writes a checkpoint file by file: only the mark tells a whole one."""
         self.last = time.monotonic()
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch()
+        processes.wait()  # each process adds its own part
+        if processes.is_main():
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch()
 
 
 def last_checkpoint(directory: Path) -> Path | None:
@@ -171,34 +176,55 @@ def last_checkpoint(directory: Path) -> Path | None:
     return max((mark.parent for mark in marks), key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def training_arguments(settings: TrainingSettings, state_dir: Path) -> TrainingArguments:
-    """The library's arguments for our settings; ``state_dir`` holds the resumable state."""
+def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: int) -> TrainingArguments:
+    """The library's arguments for our settings; ``state_dir`` holds the resumable state, ``data_seed`` shuffles.
+
+    Raises LTPError for a batch that the processes of a shared training cannot divide.
+    """
+    parts = settings.accumulation_steps * processes.count()
+    if settings.batch_size % parts:
+        raise LTPError(
+            f"batch_size: {settings.batch_size} sentences cannot be divided among {processes.count()} processes with "
+            f"{settings.accumulation_steps} accumulation steps; choose a multiple of {parts}"
+        )
     return TrainingArguments(
         output_dir=str(state_dir),
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size // settings.accumulation_steps,
+        per_device_train_batch_size=settings.batch_size // parts,
         per_device_eval_batch_size=EVALUATION_BATCH,
         gradient_accumulation_steps=settings.accumulation_steps,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
+        data_seed=data_seed,
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16",
         optim="adamw_torch_fused",
         use_cpu=not torch.cuda.is_available(),
         logging_steps=LOG_STEPS,
         logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=10**9,  # CheckpointByTime decides
+        save_strategy="no",  # CheckpointByTime decides; any other also saves after the last step, for nothing
         save_total_limit=2,
         # The collator picks the columns; ``length`` and ``row`` must reach it.
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        report_to=["tensorboard"] if settings.tensorboard else [],
+        ddp_find_unused_parameters=False,  # every parameter that is trained takes part in every step
+        report_to=[],
         disable_tqdm=False,
     )
+
+
+def tensorboard_logs(folder: Path) -> TrainerCallback:
+    """A callback that writes the logged figures below ``folder``. Raises LTPError where TensorBoard is missing."""
+    from transformers.integrations import TensorBoardCallback, is_tensorboard_available
+
+    if not is_tensorboard_available():
+        raise LTPError("tensorboard: the package is not installed; pip install tensorboard, or set tensorboard: false")
+    callback = TensorBoardCallback()
+    callback.logging_dir = str(folder)  # else below the resumable state, which goes when the training is done
+    return callback
 
 
 def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Stands in for ``python -m ltp`` in tests of the workflow: leaves behind in milliseconds what hours of work would.
 
-``data``, ``convert`` and ``train`` are made up; all other commands are the real ones. A run whose directory holds the
+``data``, ``convert``, ``train`` and ``explain`` are made up; all other commands are the real ones. A run whose directory holds the
 text in the environment variable STAND_IN_FAILS fails, as a training on a full disk would.
 """
 
@@ -12,17 +12,22 @@ from pathlib import Path
 
 import made_up_study
 
-from ltp import plots, progress
+from ltp import page, plots, progress
 from ltp.records import write_record
+from ltp.sentences import write_examples
 
 
 def main() -> int:
     command, *rest = sys.argv[1:]
-    if command in ("plots", "progress"):
-        module = {"plots": plots, "progress": progress}[command]
+    if command in ("plots", "progress", "report"):
+        module = {"plots": plots, "progress": progress, "report": page}[command]
         parser = argparse.ArgumentParser()
         module.add_arguments(parser)
         return module.run(parser.parse_args(rest))
+
+    if command == "explain":
+        write_examples(Path(rest[-1]) / "examples.json", [], reason="made up")
+        return 0
 
     flags = dict(part.removeprefix("--").split("=", 1) for part in rest if part.startswith("--") and "=" in part)
     output = Path(flags["output"])

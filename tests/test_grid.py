@@ -1,6 +1,8 @@
 """The grid: what it accepts, what it refuses and how it says so, and the runs that it stands for. No torch."""
 
+import argparse
 import copy
+import importlib
 import shlex
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ltp.cli import read_settings
 from ltp.errors import LTPError
 from ltp.grid import Grid, flags, load_grid, tag
 from ltp.grid_config import load_schema
@@ -234,6 +237,27 @@ def test_flags_are_those_of_the_settings():
         "--prune-mode=topk", "--token-keep-rate=-0.2",
     ]  # fmt: skip
     assert "--model=all-MiniLM-L6-v2" in shlex.split(grid.data_flags("imdb"))
+
+
+@pytest.mark.parametrize("grid", ["grid", "paper"])
+def test_the_command_line_takes_the_flags_and_reads_the_same_settings(grid):
+    grid = load_grid(ROOT / f"config/{grid}.yaml")
+
+    def parsed(command, line):
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        importlib.import_module(f"ltp.commands.{command}").add_arguments(parser)
+        return parser.parse_args(
+            [*shlex.split(line), "--output=there", *(["--data=here"] if command == "train" else [])]
+        )
+
+    for directory, run in grid.runs.items():
+        read = read_settings(parsed("train", grid.training_flags(directory)), TrainingSettings)
+        assert read == TrainingSettings(**run.settings)
+    for directory, conversion in grid.conversions.items():
+        read = read_settings(parsed("convert", grid.conversion_flags(directory)), PruningSettings)
+        assert read == PruningSettings(**conversion.settings)
+    for task, sections in grid.config.tasks.items():
+        assert read_settings(parsed("data", grid.data_flags(task)), DataSettings) == sections["data"]
 
 
 @given(

@@ -20,6 +20,7 @@ TINY = {
     "baselines": {"topk": {"keep_rates": [0.5]}, "manual": {"final_token_thresholds": [0.006]}},
 }
 GRID = "config/grid.yaml"
+AGGREGATES = {"tables": 1, "plots": 1, "examples": 1, "page": 1, "all": 1}
 
 
 def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -78,6 +79,8 @@ def test_the_papers_study_has_the_right_number_of_jobs(tmp_path):
         "train_baseline": tasks * (keep_rates + thresholds) * rates,
         "tables": 1,
         "plots": 1,
+        "examples": tasks,
+        "page": 1,
         "all": 1,
     }
 
@@ -155,7 +158,7 @@ def test_a_study_runs_through_and_only_what_changed_runs_again(checkout):
     assert re.search(r"of 5 runs done, \d running, about \d+ s left", done.stdout)
     assert "5 of 5 runs done" in done.stdout
     assert re.search(
-        r"time .* for 11 jobs; job seconds ÷ \(cores × wall seconds\) = \d+ ÷ \(2 × \d+\) = \d", done.stdout
+        r"time .* for 13 jobs; job seconds × threads ÷ \(cores × wall seconds\) = \d+ ÷ \(2 × \d+\) = \d", done.stdout
     )
 
     again = snakemake(checkout, "--cores", "2")
@@ -163,11 +166,10 @@ def test_a_study_runs_through_and_only_what_changed_runs_again(checkout):
     assert planned(checkout) == {}
 
     write_grid(checkout, study | {"hard": {"learning_rates": [2e-5, 5e-5]}})
-    aggregates = {"tables": 1, "plots": 1, "all": 1}
-    assert planned(checkout) == {"train_hard": 1, "train_baseline": 2, **aggregates}
+    assert planned(checkout) == {"train_hard": 1, "train_baseline": 2, **AGGREGATES}
     longer = {"soft": {**TINY["soft"], "epochs": 2}, "baselines": {**TINY["baselines"], "epochs": 2}}
     write_grid(checkout, study | longer)
-    assert planned(checkout) == {"train_soft": 1, "train_hard": 1, **aggregates}
+    assert planned(checkout) == {"train_soft": 1, "train_hard": 1, **AGGREGATES}
 
 
 def test_a_failed_run_stops_only_what_rests_on_it(checkout):
@@ -178,7 +180,7 @@ def test_a_failed_run_stops_only_what_rests_on_it(checkout):
     home = checkout / "results/rotten_tomatoes/seed~0/ltp/temperature~0.001"
     assert (home / "lambda~0.2/hard/lr~2e-05/metrics.json").exists()
     assert not (home / "lambda~0.1/soft/metrics.json").exists()
-    assert planned(checkout) == {"train_soft": 1, "train_hard": 1, "tables": 1, "plots": 1, "all": 1}
+    assert planned(checkout) == {"train_soft": 1, "train_hard": 1, **AGGREGATES}
 
 
 # ---------------------------------------------------------------------------------------------------- what is installed

@@ -1,6 +1,9 @@
 """Train one stage and write its run directory: metrics.json there, written last, says that it is complete."""
 
+from ltp import gpus, processes
 from ltp.cli import add_settings, read_settings
+from ltp.environment import require_gpus
+from ltp.errors import LTPError
 from ltp.runs import METHODS, STAGES
 from ltp.settings import TrainingSettings
 
@@ -14,18 +17,35 @@ def add_arguments(parser):
     parser.add_argument("--data", required=True, help="folder that `ltp data` wrote")
     parser.add_argument("--output", required=True, help="the run directory to write")
     parser.add_argument("--teacher", help="dense run whose outputs distillation asks for")
+    parser.add_argument("--teach", action="store_true", help="also write the outputs that distillation learns from")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share the training, one GPU each")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be there (default: take one if there is)")
     add_settings(parser, TrainingSettings)
 
 
 def run(arguments):
     """``ltp train``: train, and say how the run did."""
     settings = read_settings(arguments, TrainingSettings)
+    if arguments.processes < 1:
+        raise LTPError(f"processes: {arguments.processes} is too small; expected at least 1")
+    if processes.is_launched():  # by torchrun or accelerate, perhaps by the lines below
+        return _train(arguments, settings)
+    with gpus.reserved(arguments.processes):
+        if arguments.processes > 1:
+            return processes.launch(arguments.processes, arguments.given)
+        return _train(arguments, settings)
+
+
+def _train(arguments, settings):
+    require_gpus(arguments.gpus)
     from ltp.stages import train
 
     metrics = train(
         arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
-        revision=arguments.revision, teacher=arguments.teacher,
-    )
+        revision=arguments.revision, teacher=arguments.teacher, teach=arguments.teach,
+    )  # fmt: skip
+    if not processes.is_main():
+        return 0
     if metrics["status"] != "complete":
         print(f"{arguments.output}: {metrics['status']}: {metrics['reason']}")
         return 0

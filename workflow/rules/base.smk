@@ -1,21 +1,24 @@
 # The pretrained encoder, fine-tuned on the task, unpruned: where every other run starts from.
+BASE = "{task}/seed~{seed}/dense/base"
+
+
 rule train_base:
     input:
         data="<results>/{task}/data/task.json",
     output:
-        metrics="<results>/{task}/seed~{seed}/dense/base/metrics.json",
+        metrics=f"<results>/{BASE}/metrics.json",
     log:
-        "<logs>/{task}/seed~{seed}/dense/base.log",
+        f"<logs>/{BASE}.log",
     benchmark:
-        "<benchmarks>/{task}/seed~{seed}/dense/base.tsv"
+        f"<benchmarks>/{BASE}.tsv"
     priority: PRIORITIES["base"]
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: max(progress.BASE_THREADS, GRID.config.processes)
     resources:
         gpu=GRID.config.gpus,
     params:
-        **training("base"),
+        **training("base", BASE),
     message:
         "{params.name}"
     shell:

@@ -1,23 +1,26 @@
 # What learned thresholds have to beat: top-k pruning and thresholds set by hand, trained as long and in the same way.
+BASELINE_HARD = "{task}/seed~{seed}/{baseline}/hard/lr~{lr}"
+
+
 rule train_baseline:
     input:
         data="<results>/{task}/data/task.json",
         parent="<results>/{task}/seed~{seed}/{baseline}/converted/conversion.json",
         teacher=teacher,
     output:
-        metrics="<results>/{task}/seed~{seed}/{baseline}/hard/lr~{lr}/metrics.json",
+        metrics=f"<results>/{BASELINE_HARD}/metrics.json",
     log:
-        "<logs>/{task}/seed~{seed}/{baseline}/hard/lr~{lr}.log",
+        f"<logs>/{BASELINE_HARD}.log",
     benchmark:
-        "<benchmarks>/{task}/seed~{seed}/{baseline}/hard/lr~{lr}.tsv"
+        f"<benchmarks>/{BASELINE_HARD}.tsv"
     priority: PRIORITIES["baseline"]
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GRID.config.processes
     resources:
         gpu=GRID.config.gpus,
     params:
-        **training("hard"),
+        **training("hard", BASELINE_HARD),
     message:
         "{params.name}"
     shell:

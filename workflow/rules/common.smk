@@ -42,7 +42,7 @@ pathvars:
 
 
 # Raise a stage's number when its code changes what it makes: its runs, and all that rests on them, are made anew.
-RECIPES = {"data": 1, "convert": 1, "base": 1, "soft": 1, "hard": 1, "tables": 1, "plots": 1}
+RECIPES = {"data": 1, "convert": 1, "base": 1, "soft": 1, "hard": 1, "tables": 1, "plots": 1, "examples": 1, "page": 1}
 
 # Of the jobs that are ready, those with the longest way to go start first, so that no core idles at the end:
 # a soft run has hard runs after it; a baseline trains as long as both; a hard run is the shortest.
@@ -63,20 +63,32 @@ wildcard_constraints:
 
 
 TRAIN = """
-python -m ltp train --data={params.data:q} --output={params.run:q} {params.flags} > {log:q} 2>&1
+python -m ltp train --data={params.data:q} --output={params.run:q} {params.flags} {params.devices} > {log:q} 2>&1
 python -m ltp progress {params.results:q} {params.run:q} || true
 """
 
 
-def training(stage):
-    """The params of a rule that trains, all read off the grid by the run's directory."""
+def directory(pattern, wildcards):
+    """The directory of a run or a conversion, which is also its key in the grid."""
+    return f"{GRID.results_dir}/{pattern.format(**dict(wildcards.items()))}"
+
+
+def training(stage, pattern):
+    """The params of a rule that trains, read off the grid by the run's directory.
+
+    Functions of the wildcards alone: Snakemake runs a job again when such params change, but takes no notice of those
+    that also depend on input or output.
+    """
     return dict(
         recipe=RECIPES[stage],
         results=lambda wildcards: GRID.results_dir,
-        data=lambda wildcards, input: os.path.dirname(input.data),
-        run=lambda wildcards, output: os.path.dirname(output.metrics),
-        name=lambda wildcards, output: GRID.runs[os.path.dirname(output.metrics)].name,
-        flags=lambda wildcards, output: GRID.training_flags(os.path.dirname(output.metrics)),
+        data=lambda wildcards: f"{GRID.results_dir}/{wildcards.task}/data",
+        run=lambda wildcards: directory(pattern, wildcards),
+        # With output among its arguments, so that a run is not made again when it is only called by another name.
+        name=lambda wildcards, output: GRID.runs[directory(pattern, wildcards)].name,
+        flags=lambda wildcards: GRID.training_flags(directory(pattern, wildcards)),
+        # Likewise: on how many devices a run is made shapes nothing. (Snakemake would cap a resource by its limit.)
+        devices=lambda wildcards, output: f"--processes={GRID.config.processes} --gpus={GRID.config.gpus}",
     )
 
 

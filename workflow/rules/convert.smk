@@ -1,21 +1,24 @@
 # Base model → model that prunes: another config, and thresholds beside the same weights.
+CONVERTED = "{task}/seed~{seed}/{pruning}/converted"
+
+
 rule convert:
     input:
         base="<results>/{task}/seed~{seed}/dense/base/metrics.json",
     output:
-        conversion="<results>/{task}/seed~{seed}/{pruning}/converted/conversion.json",
+        conversion=f"<results>/{CONVERTED}/conversion.json",
     log:
-        "<logs>/{task}/seed~{seed}/{pruning}/converted.log",
+        f"<logs>/{CONVERTED}.log",
     benchmark:
-        "<benchmarks>/{task}/seed~{seed}/{pruning}/converted.tsv"
+        f"<benchmarks>/{CONVERTED}.tsv"
     priority: lambda wildcards: PRIORITIES["convert_ltp" if wildcards.pruning == "ltp" else "convert_baseline"]
     conda:
         "../../environment.yml"
     threads: 1
     params:
         recipe=RECIPES["convert"],
-        directory=lambda wildcards, output: os.path.dirname(output.conversion),
-        flags=lambda wildcards, output: GRID.conversion_flags(os.path.dirname(output.conversion)),
+        directory=lambda wildcards: directory(CONVERTED, wildcards),
+        flags=lambda wildcards: GRID.conversion_flags(directory(CONVERTED, wildcards)),
     message:
         "{wildcards.task} {wildcards.pruning} conversion"
     shell:

@@ -1,23 +1,26 @@
 # The learned thresholds fixed, weights fine-tuned with the tokens below them removed: one run per learning rate.
+HARD = "{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/hard/lr~{lr}"
+
+
 rule train_hard:
     input:
         data="<results>/{task}/data/task.json",
         parent="<results>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/soft/metrics.json",
         teacher=teacher,
     output:
-        metrics="<results>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/hard/lr~{lr}/metrics.json",
+        metrics=f"<results>/{HARD}/metrics.json",
     log:
-        "<logs>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/hard/lr~{lr}.log",
+        f"<logs>/{HARD}.log",
     benchmark:
-        "<benchmarks>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/hard/lr~{lr}.tsv"
+        f"<benchmarks>/{HARD}.tsv"
     priority: PRIORITIES["hard"]
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GRID.config.processes
     resources:
         gpu=GRID.config.gpus,
     params:
-        **training("hard"),
+        **training("hard", HARD),
     message:
         "{params.name}"
     shell:

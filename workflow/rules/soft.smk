@@ -1,23 +1,26 @@
 # Weights and thresholds learned together under soft masks: one run per temperature and λ.
+SOFT = "{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/soft"
+
+
 rule train_soft:
     input:
         data="<results>/{task}/data/task.json",
         parent="<results>/{task}/seed~{seed}/ltp/converted/conversion.json",
         teacher=teacher,
     output:
-        metrics="<results>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/soft/metrics.json",
+        metrics=f"<results>/{SOFT}/metrics.json",
     log:
-        "<logs>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/soft.log",
+        f"<logs>/{SOFT}.log",
     benchmark:
-        "<benchmarks>/{task}/seed~{seed}/ltp/temperature~{temperature}/lambda~{weight}/soft.tsv"
+        f"<benchmarks>/{SOFT}.tsv"
     priority: PRIORITIES["soft"]
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: GRID.config.processes
     resources:
         gpu=GRID.config.gpus,
     params:
-        **training("soft"),
+        **training("soft", SOFT),
     message:
         "{params.name}"
     shell:

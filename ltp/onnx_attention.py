@@ -1,0 +1,191 @@
+"""Attention and token removal as ONNX operators, for one sentence alone and for several.
+
+Both classes answer the same calls, and keep ``lengths`` (B,), the tokens that each sentence has now.
+Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head, K tokens kept.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from ltp import pruners
+from ltp.model import LTPForSequenceClassification
+from ltp.onnx_graph import FLOAT, INT64, Graph, whole_numbers
+
+INFINITY = np.float32(np.inf)
+MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
+FLAT = whole_numbers(-1)
+
+
+class Rule:
+    """Which tokens a model drops where, as numbers."""
+
+    def __init__(self, model: LTPForSequenceClassification) -> None:
+        config = model.config
+        self.mode = config.prune_mode
+        self.heads, self.hidden = model.heads, config.hidden_size
+        self.depth = self.hidden // self.heads
+        self.scale = np.float32(self.depth**-0.5)
+        self.keep_rates = pruners.topk_keep_rates(model.layers, config.token_keep_rate)
+        thresholds = model.thresholds()
+        self.prunes = [model._prunes(index, thresholds, self.keep_rates) for index in range(model.layers)]
+        self.limits: list[float] = []  # of the attention that a token receives, or of its share of the largest
+        if self.mode == "absolute_threshold":
+            floored = thresholds.clamp(min=pruners.SMALLEST_THRESHOLD)
+            self.limits = (floored * (self.heads * config.score_length)).tolist()
+        elif thresholds is not None:
+            self.limits = thresholds.tolist()
+
+
+class OneSentence:
+    """A batch of one: its tokens are the rows and all are real, so nothing is padded or masked."""
+
+    def __init__(self, graph: Graph, rule: Rule, lengths: str) -> None:
+        self.graph, self.rule, self.lengths, self.original_lengths = graph, rule, lengths, lengths
+
+    def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
+        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of what stays."""
+        graph, rule = self.graph, self.rule
+        heads = graph("Reshape", projected, whole_numbers(-1, 3 * rule.heads, rule.depth))
+        heads = graph("Transpose", heads, perm=[1, 0, 2])  # (3A, N, D)
+        query, key, value = graph("Split", heads, axis=0, num_outputs=3, outputs=3)  # each (A, N, D)
+        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 2, 1]))
+        probabilities = graph("Softmax", graph("Mul", scores, rule.scale), axis=-1)  # (A, N, N)
+        if rule.prunes[layer]:
+            received = graph("ReduceSum", probabilities, whole_numbers(0, 1), keepdims=0)  # (N,)
+            rows = self._choose(received, layer)
+            probabilities = graph("Gather", probabilities, rows, axis=1)  # what is dropped needs no context
+            hidden = graph("Gather", hidden, rows)
+            self.lengths = graph("Shape", rows)
+        context = graph("Transpose", graph("MatMul", probabilities, value), perm=[1, 0, 2])
+        return graph("Reshape", context, whole_numbers(-1, rule.hidden)), hidden
+
+    def _choose(self, received: str, layer: int) -> str:
+        """(N,) -> (K,) rising rows of the tokens that stay, by the rules of ltp.pruners."""
+        graph, rule, zero = self.graph, self.rule, whole_numbers(0)
+        if rule.mode not in ("absolute_threshold", "topk"):
+            received = graph("Div", received, graph("ReduceMax", received))
+        scores = graph("ScatterElements", received, zero, INFINITY[None])  # the first token stays
+        if rule.mode == "topk":
+            count = wanted(graph, self.original_lengths, rule.keep_rates[layer])
+            best = graph("TopK", scores, count, outputs=2)[1]
+            return graph("TopK", best, count, largest=0, outputs=2)[0]
+        stay = graph("GreaterOrEqual", scores, np.float32(rule.limits[layer]))
+        return graph("Squeeze", graph("NonZero", stay), zero)
+
+    def first_rows(self) -> np.ndarray:
+        """(1,) the row of the first token."""
+        return whole_numbers(0)
+
+
+class Sentences:
+    """Several sentences: packed rows (T,) outside of attention, a padded table (B, N) inside."""
+
+    def __init__(self, graph: Graph, rule: Rule, lengths: str) -> None:
+        self.graph, self.rule, self.original_lengths = graph, rule, lengths
+        self.table = Table(graph, lengths)
+
+    @property
+    def lengths(self) -> str:
+        """(B,) tokens of each sentence now."""
+        return self.table.lengths
+
+    def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
+        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of what stays."""
+        graph, rule, table = self.graph, self.rule, self.table
+        padded = graph("Gather", projected, table.rows)  # (B, N, 3H)
+        heads = graph("Reshape", padded, whole_numbers(0, 0, 3 * rule.heads, rule.depth))
+        heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, 3A, N, D)
+        query, key, value = graph("Split", heads, axis=1, num_outputs=3, outputs=3)  # each (B, A, N, D)
+        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
+        scores = graph("Add", graph("Mul", scores, rule.scale), table.mask)
+        probabilities = graph("Softmax", scores, axis=-1)  # (B, A, N, N)
+        context = graph("Transpose", graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
+        context = graph("Reshape", context, whole_numbers(-1, rule.hidden))  # (B·N, H)
+        stays = table.places
+        if rule.prunes[layer]:
+            received = graph("MatMul", table.asking, probabilities)  # (B, A, 1, N)
+            received = graph("ReduceSum", received, whole_numbers(1, 2), keepdims=0)  # (B, N)
+            stay = graph("And", self._choose(received, layer), table.real)
+            stays = graph("Squeeze", graph("NonZero", graph("Reshape", stay, FLAT)), whole_numbers(0))  # (K,) of B·N
+            hidden = graph("Gather", hidden, graph("Gather", graph("Reshape", table.rows, FLAT), stays))
+            left = graph("ReduceSum", graph("Cast", stay, to=INT64), whole_numbers(1), keepdims=0)
+            self.table = Table(graph, left)
+        return graph("Gather", context, stays), hidden
+
+    def _choose(self, received: str, layer: int) -> str:
+        """(B, N) -> (B, N) bool: what stays, by the rules of ltp.pruners; padding may be among it."""
+        graph, rule, table = self.graph, self.rule, self.table
+        if rule.mode not in ("absolute_threshold", "topk"):
+            received = graph("Div", received, graph("ReduceMax", received, whole_numbers(1)))
+        first = graph("Equal", table.columns, np.int64(0))  # (N,)
+        if rule.mode != "topk":
+            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.limits[layer])), first)
+        scores = graph("Where", first, INFINITY, received)
+        order = graph("TopK", scores, graph("Reshape", table.longest, FLAT), outputs=2)[1]  # (B, N)
+        columns = graph("Expand", table.columns, graph("Shape", order))
+        rank = graph("ScatterElements", order, order, columns, axis=1)
+        count = wanted(graph, self.original_lengths, rule.keep_rates[layer])
+        return graph("Less", rank, graph("Unsqueeze", count, whole_numbers(1)))
+
+    def first_rows(self) -> str:
+        """(B,) the row of each sentence's first token."""
+        return self.table.first
+
+
+class Table:
+    """Where packed rows stand when sentences are padded side by side; each part is written when first asked for."""
+
+    def __init__(self, graph: Graph, lengths: str) -> None:
+        self.graph, self.lengths = graph, lengths
+
+    @cached_property
+    def first(self) -> str:
+        """(B,) the row of each sentence's first token."""
+        return self.graph("CumSum", self.lengths, np.int64(0), exclusive=1)
+
+    @cached_property
+    def longest(self) -> str:
+        """() N."""
+        return self.graph("ReduceMax", self.lengths, keepdims=0)
+
+    @cached_property
+    def columns(self) -> str:
+        """(N,) 0, 1, …"""
+        return self.graph("Range", np.int64(0), self.longest, np.int64(1))
+
+    @cached_property
+    def real(self) -> str:
+        """(B, N) bool: a token, not padding."""
+        return self.graph("Less", self.columns, self.graph("Unsqueeze", self.lengths, whole_numbers(1)))
+
+    @cached_property
+    def rows(self) -> str:
+        """(B, N) the packed row that stands at each place; padding reads some row of another sentence."""
+        rows = self.graph("Add", self.graph("Unsqueeze", self.first, whole_numbers(1)), self.columns)
+        last = self.graph("Sub", self.graph("ReduceSum", self.lengths, keepdims=0), np.int64(1))
+        return self.graph("Min", rows, last)
+
+    @cached_property
+    def places(self) -> str:
+        """(T,) where each packed row stands in B·N."""
+        return self.graph("Squeeze", self.graph("NonZero", self.graph("Reshape", self.real, FLAT)), whole_numbers(0))
+
+    @cached_property
+    def mask(self) -> str:
+        """(B, 1, 1, N) what is added to attention scores so that nobody looks at padding."""
+        mask = self.graph("Where", self.real, np.float32(0), MASKED)
+        return self.graph("Unsqueeze", mask, whole_numbers(1, 2))
+
+    @cached_property
+    def asking(self) -> str:
+        """(B, 1, 1, N) 1 for a query that is a token, 0 for padding."""
+        return self.graph("Unsqueeze", self.graph("Cast", self.real, to=FLOAT), whole_numbers(1, 2))
+
+
+def wanted(graph: Graph, original_lengths: str, rate: float) -> str:
+    """(B,) how many tokens top-k leaves: round(original length · rate), half to even, at least 1."""
+    share = graph("Mul", graph("Cast", original_lengths, to=FLOAT), np.float32(rate))
+    return graph("Max", graph("Cast", graph("Round", share), to=INT64), np.int64(1))

@@ -1,0 +1,135 @@
+"""A small writer of ONNX graphs: operators by name, weights as constants shared by all subgraphs.
+
+Only operators of the ONNX standard are written; the runtime fuses what it can. Needs the ``onnx`` package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
+
+FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+_value = helper.make_tensor_value_info
+OPSET = 20  # the first with Gelu
+IR_VERSION = 9
+
+
+class Constants:
+    """The named tensors of a model. Equal small ones are stored once."""
+
+    def __init__(self) -> None:
+        self.tensors: list[TensorProto] = []
+        self._known: dict[tuple, str] = {}
+
+    def add(self, value: np.ndarray, name: str | None = None) -> str:
+        """Store an array and return its name; a named one is stored the first time only."""
+        value = np.asarray(value, order="C")
+        key = (name,) if name else (value.dtype.str, value.shape, value.tobytes())
+        if key not in self._known:
+            self._known[key] = name or f"constant_{len(self.tensors)}"
+            self.tensors.append(numpy_helper.from_array(value, self._known[key]))
+        return self._known[key]
+
+    def holds(self, name: str) -> bool:
+        """Whether an array of this name is stored."""
+        return (name,) in self._known
+
+
+class Graph:
+    """The nodes of a graph or of a branch in it. Values are known by their names."""
+
+    def __init__(self, name: str, constants: Constants) -> None:
+        self.name, self.constants = name, constants
+        self.nodes: list[NodeProto] = []
+
+    def __call__(
+        self, operator: str, *inputs: str | np.ndarray, outputs: int = 1, named: str = "", **attributes: Any
+    ) -> Any:
+        """Add a node; returns the name of its output (``named``, if given), or a list of them.
+
+        Arrays among the inputs become constants.
+        """
+        names = [value if isinstance(value, str) else self.constants.add(value) for value in inputs]
+        made = [named] if named else [f"{self.name}_{operator}_{len(self.nodes)}_{index}" for index in range(outputs)]
+        self.nodes.append(helper.make_node(operator, names, made, name=made[0], **attributes))
+        return made[0] if outputs == 1 else made
+
+    def choose(self, condition: str, yes: Graph, no: Graph, results: Sequence[tuple[int, str, str]]) -> list[str]:
+        """An If node; ``results`` holds an element type and the names of what the two branches give."""
+        then_branch = yes.finish([], [_value(name, kind, None) for kind, name, _ in results])
+        else_branch = no.finish([], [_value(name, kind, None) for kind, _, name in results])
+        return self("If", condition, outputs=len(results), then_branch=then_branch, else_branch=else_branch)
+
+    def repeat(self, times: str, body: Graph, index: str, results: Sequence[tuple[int, str]]) -> list[str]:
+        """A Loop node that runs ``body`` ``times`` () times; inside, ``index`` () counts from 0.
+
+        ``results`` holds an element type and the name of what each round gives; they come back stacked.
+        """
+        running, on = f"{body.name}_running", body("Identity", np.array(True))
+        proto = body.finish(
+            [_value(index, INT64, []), _value(running, BOOL, [])],
+            [_value(on, BOOL, []), *(_value(name, kind, None) for kind, name in results)],
+        )
+        return self("Loop", times, np.array(True), outputs=len(results), body=proto)
+
+    def finish(self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> GraphProto:
+        """The graph as ONNX holds it, without its constants."""
+        return helper.make_graph(self.nodes, self.name, list(inputs), list(outputs))
+
+
+def whole_numbers(*values: int) -> np.ndarray:
+    """(n,) int64, as shapes, axes and indices are given."""
+    return np.array(values, dtype=np.int64)
+
+
+def linear(graph: Graph, values: str, name: str, weight: np.ndarray, bias: np.ndarray, int8: bool) -> str:
+    """``values`` (T, in) · ``weight`` (out, in)ᵀ + ``bias`` (out,).
+
+    With ``int8`` both factors are rounded to 8 bits: the weight here, symmetrically, with one scale a row; the
+    values while the model runs, with one scale for the whole tensor (dynamic quantisation). The runtime fuses the
+    operators below into one.
+    """
+    constants = graph.constants
+    bias = constants.add(bias, f"{name}.bias")
+    if not int8:
+        product = graph("MatMul", values, constants.add(weight.T, f"{name}.weight"))
+        return graph("Add", product, bias)
+    scale = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)  # (out,)
+    rounded = np.rint(weight / scale[:, None]).astype(np.int8)
+    coded, value_scale, zero = graph("DynamicQuantizeLinear", values, outputs=3)
+    total = graph(
+        "MatMulInteger", coded, constants.add(rounded.T, f"{name}.weight_int8"), zero,
+        constants.add(np.zeros((), np.int8)),
+    )  # fmt: skip
+    scales = graph("Mul", value_scale, constants.add(scale, f"{name}.weight_scale"))
+    product = graph("Mul", graph("Cast", total, to=FLOAT), scales)
+    return graph("Add", product, bias)
+
+
+def layer_norm(graph: Graph, terms: Sequence[str], name: str, weight: np.ndarray, bias: np.ndarray, eps: float) -> str:
+    """LayerNorm of the sum of ``terms`` (T, H).
+
+    The sum is a Sum, not an Add: ONNX Runtime would fuse Add and LayerNormalization into an operator that is four
+    times slower on CPU than the two.
+    """
+    constants = graph.constants
+    values = graph("Sum", *terms) if len(terms) > 1 else terms[0]
+    scale, shift = constants.add(weight, f"{name}.weight"), constants.add(bias, f"{name}.bias")
+    return graph("LayerNormalization", values, scale, shift, axis=-1, epsilon=eps)
+
+
+def make_model(
+    graph: Graph, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto], notes: dict[str, str]
+) -> ModelProto:
+    """The whole model, checked by ONNX; ``notes`` go into its metadata."""
+    proto = graph.finish(inputs, outputs)
+    proto.initializer.extend(graph.constants.tensors)
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="ltp"
+    )
+    helper.set_model_props(model, notes)
+    checker.check_model(model)
+    return model

@@ -1,0 +1,81 @@
+"""Several processes for one training: how they are started, who writes, how they wait. Torch-free until they do.
+
+The processes of one training know each other by what ``torchrun`` and ``accelerate launch`` put in the environment:
+RANK, LOCAL_RANK, WORLD_SIZE. Without them a process is alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+def count() -> int:
+    """The processes that share this training."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def is_launched() -> bool:
+    """Whether this process is one of several that a launcher has started."""
+    return "LOCAL_RANK" in os.environ
+
+
+def launch(processes: int, arguments: Sequence[str]) -> int:
+    """Run ``ltp`` with these arguments in several processes of this machine; returns the exit status.
+
+    They find each other at a free port of the loopback. The threads that the caller allows are shared among them.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, int(threads) // processes) if threads.isdigit() else 1
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={processes}",
+        "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1",
+        "--module", "ltp", *arguments,
+    ]  # fmt: skip
+    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": str(share)}).returncode
+
+
+def join() -> None:
+    """Make the process group of a training that is shared: over the network of the GPUs, else gloo."""
+    if count() > 1:
+        import torch
+        from accelerate import PartialState
+
+        PartialState(cpu=not torch.cuda.is_available())
+
+
+def wait() -> None:
+    """Return when all processes have come here; at once where there is one."""
+    if count() > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def leave() -> None:
+    """Close the process group, after the last thing that needs the others."""
+    if count() > 1:
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def as_main_decides(decision: bool) -> bool:
+    """The main process's decision, in all of them: clocks differ, and one that saves alone would wait for ever."""
+    if count() == 1:
+        return decision
+    import torch
+    import torch.distributed
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    told = torch.tensor([decision], dtype=torch.uint8, device=device)
+    torch.distributed.broadcast(told, src=0)
+    return bool(told.item())

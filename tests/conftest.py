@@ -1,0 +1,92 @@
+"""Shared by all tests: repeatable hypothesis runs, and a tiny encoder with tiny data on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+WORDS = ["the", "a", "film", "plot", "actor", "scene", "story", "is",
+         "was", "with", "and", "but", "very", "quite", "so", "rather"]  # fmt: skip
+MARKS = {0: ("dull", "weak", "poor"), 1: ("fine", "warm", "sharp")}
+
+
+def write_sentences(path: Path, count: int, first: int) -> None:
+    """Sentences of several lengths in which one word tells the label, none of them twice."""
+    lines = ["sentence\tlabel"]
+    for number in range(first, first + count):
+        label = number % 2
+        words = [WORDS[(number * 7 + step * (1 + number % 5)) % len(WORDS)] for step in range(3 + number % 9)]
+        words.insert(number % len(words), MARKS[label][number % 3])
+        lines.append(f"{' '.join(words)} n{number}\t{label}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def save_tokenizer(folder: Path) -> int:
+    """A word-level tokenizer in BERT's manner; returns the size of its vocabulary."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *MARKS[0], *MARKS[1]]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    return len(words)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """A checkpoint of a random two-layer BERT, with dropout, and its tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny") / "encoder"
+    config = BertConfig(
+        vocab_size=save_tokenizer(folder), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=32, initializer_range=0.2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_encoder) -> Path:
+    """Tokenised data: 48 sentences to train on, 16 to pick by, 16 to report on."""
+    from ltp.data import prepare
+    from ltp.settings_data import DataSettings
+
+    text = tiny_encoder.parent / "text"
+    text.mkdir()
+    write_sentences(text / "train.tsv", 48, first=0)
+    write_sentences(text / "dev.tsv", 32, first=48)
+    output = tiny_encoder.parent / "data"
+    prepare(DataSettings(task="sst2", source="local", path=str(text), model=str(tiny_encoder), max_length=24), output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny_encoder, tiny_data) -> SimpleNamespace:
+    """The paths ``encoder``, ``data``, a finished ``base`` run and its conversion ``converted``."""
+    from ltp.convert import convert
+    from ltp.settings import PruningSettings, TrainingSettings
+    from ltp.stages import train
+
+    base, converted = tiny_encoder.parent / "base", tiny_encoder.parent / "converted"
+    settings = TrainingSettings(learning_rate=1e-3, epochs=2, batch_size=8)
+    train("base", "dense", str(tiny_encoder), tiny_data, base, settings)
+    # Scores are about 1/16 here, so the last layer's threshold judges half of the tokens.
+    convert(base, converted, PruningSettings(final_token_threshold=0.06, score_length=16))
+    return SimpleNamespace(encoder=tiny_encoder, data=tiny_data, base=base, converted=converted)
