@@ -56,7 +56,7 @@ rule baselines:
 
 
 onstart:
-    progress.start(GRID, workflow.cores)
+    begin()
 
 
 onsuccess:

@@ -15,7 +15,14 @@ from ltp.settings import PruningSettings
 
 CONVERSION = "conversion.json"
 THRESHOLDS = "threshold_deltas"
-_TOKENIZER = "tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt vocab.json merges.txt".split()
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltp.checkpoints import positions, read_config
 from ltp.errors import LTPError
+from ltp.records import canonical_sha256, file_problem, file_sha256, write_json
 from ltp.selection import SELECTION_NOTES, SPLITS, split_examples
 from ltp.settings_data import DataSettings
 from ltp.sources import read_source, resolve_model
@@ -82,25 +81,26 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         "mean_length": means,
         "files": {split: _size(output / split) for split in frames},
         "fingerprint": digest.hexdigest(),
+        "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _sealed_files(output)},
     }
-    _write_last(output / INFO, info)
+    info["seal"] = canonical_sha256(info)
+    write_json(output / INFO, info, indent=2)
     return info
 
 
 def load(directory: str | Path) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
     """The tokenised splits of a data directory, by name, and what its task.json says.
 
-    Checked without reading the tokens: schema, the sizes of the files, the number of examples. Raises LTPError for
-    a directory that is not whole.
+    Raises LTPError for a directory that is not whole or not as it was written.
     """
     folder = Path(directory)
     info = read_info(folder)
+    if problems := verify(folder):
+        raise LTPError(problems[0])
     import datasets
 
     splits = {}
-    for name, size in info["files"].items():
-        if _size(folder / name) != size:
-            raise LTPError(f"{folder / name}: missing, truncated or changed; remove {folder} and run `ltp data` again")
+    for name in info["files"]:
         try:
             splits[name] = datasets.load_from_disk(str(folder / name))
         except Exception as error:  # the library raises its own, Arrow's and the system's
@@ -108,6 +108,21 @@ def load(directory: str | Path) -> tuple[dict[str, datasets.Dataset], dict[str, 
         if len(splits[name]) != info["examples"][name]:
             raise LTPError(f"{folder / name}: {len(splits[name])} examples, {INFO} says {info['examples'][name]}")
     return splits, info
+
+
+def verify(directory: str | Path) -> list[str]:
+    """What is wrong with a data directory, a line each, every file of tokens hashed; empty when sound. Torch-free."""
+    folder = Path(directory)
+    try:
+        info = read_info(folder)
+    except LTPError as error:
+        return [str(error)]
+    mend = f"remove {folder} and run `ltp data` again"
+    wrong = [name for name, size in info["files"].items() if _size(folder / name) != size]
+    if wrong:
+        return [f"{folder / name}: missing, truncated or changed; {mend}" for name in wrong]
+    found = ((folder / name, file_problem(folder / name, digest)) for name, digest in info.get("sha256", {}).items())
+    return [f"{path}: {why}; {mend}" for path, why in found if why]
 
 
 def read_info(directory: str | Path) -> dict[str, Any]:
@@ -122,6 +137,8 @@ def read_info(directory: str | Path) -> dict[str, Any]:
     found = info.get("schema") if isinstance(info, dict) else None
     if found != SCHEMA:
         raise LTPError(f"{path}: schema {found!r}, expected {SCHEMA}; run `ltp data` again")
+    if "seal" in info and info["seal"] != canonical_sha256({k: v for k, v in info.items() if k != "seal"}):
+        raise LTPError(f"{path}: does not match its own seal (damaged or edited by hand); run `ltp data` again")
     return info
 
 
@@ -201,10 +218,9 @@ def _clear(output: Path) -> None:
         raise LTPError(f"{output}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _write_last(path: Path, info: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+def _sealed_files(folder: Path) -> list[Path]:
+    """The tokens and the tokenizer."""
+    return sorted([*folder.glob("*/*.arrow"), *folder.glob(f"{TOKENIZER}/*")])
 
 
 def _size(folder: Path) -> int:

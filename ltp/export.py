@@ -68,9 +68,9 @@ def export(
     return told
 
 
-def require_onnx() -> None:
-    """Raise LTPError unless what writes and runs ONNX files is installed."""
-    for name in ("onnx", "onnxruntime"):
+def require_onnx(exporter: bool = False) -> None:
+    """Raise LTPError unless what writes and runs ONNX files is installed; torch's ``exporter`` needs one more."""
+    for name in ("onnx", "onnxruntime", *(["onnxscript"] if exporter else [])):
         if importlib.util.find_spec(name) is None:
             raise LTPError(f"onnx: the package {name} is not installed; pip install 'ltp[onnx]'")
 
@@ -171,7 +171,9 @@ def _batches(splits: dict[str, Any], pad_token_id: int) -> Iterator[dict[str, to
     split = splits.get("validation", splits["train"])
     rows = [split[int(index)] for index in np.linspace(0, len(split) - 1, min(CHECKED, len(split)))]
     collate = Collator(pad_token_id, regression=False)
-    groups = [[row] for row in rows[::8]] + [rows[start::8] for start in range(min(8, len(rows)))]
+    rest = [row for index, row in enumerate(rows) if index % 8]
+    count = -(-len(rest) // 8)
+    groups = [[row] for row in rows[::8]] + [rest[start::count] for start in range(count)]
     for group in groups:
         batch = collate([{**row, "labels": 0} for row in group])
         del batch["labels"]

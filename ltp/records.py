@@ -59,10 +59,11 @@ def plain(value: Any) -> Any:
 def fingerprint(content: Mapping[str, Any]) -> str:
     """The sha256 of a record's canonical JSON, without its ``timing`` and ``fingerprint``."""
     told = {key: value for key, value in content.items() if key not in ("timing", "fingerprint")}
-    return _canonical_sha256(told)
+    return canonical_sha256(told)
 
 
-def _canonical_sha256(content: Any) -> str:
+def canonical_sha256(content: Any) -> str:
+    """The sha256 of plain content as JSON, the same however it was laid out in its file."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -133,7 +134,7 @@ def write_record(path: str | os.PathLike, kind: str, content: Mapping[str, Any])
     record["files"] = {file.name: file_sha256(file) for file in files}
     if timing is not None:
         timing.pop("sha256", None)
-        record["timing"] = {**timing, "sha256": _canonical_sha256(timing)}
+        record["timing"] = {**timing, "sha256": canonical_sha256(timing)}
     record["fingerprint"] = fingerprint(record)
     write_json(path, record)
     return record
@@ -166,7 +167,7 @@ def read_record(path: str | os.PathLike, kind: str) -> dict[str, Any]:
     if "files" not in record or record.get("fingerprint") != fingerprint(record):
         raise LTPError(f"{name}: does not match its own fingerprint (damaged or edited by hand); {MEND}")
     timing = record.get("timing")
-    if timing is not None and timing.pop("sha256", None) != _canonical_sha256(timing):
+    if timing is not None and timing.pop("sha256", None) != canonical_sha256(timing):
         raise LTPError(f"{name}: its timing does not match its sha256 (damaged or edited by hand); {MEND}")
     return record
 

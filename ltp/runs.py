@@ -47,6 +47,7 @@ PREDICTIONS = "predictions.json"
 METHODS = ("dense", "ltp", "topk", "manual")
 STAGES = ("base", "soft", "hard")
 STATUSES = ("complete", "diverged")
+DATA = "task.json"  # the record of a directory of data
 CHECKPOINT = "checkpoint"  # the resumable state of a training that goes on
 
 # Key of metrics.json → the types it may have (None is null). write_run adds schema, kind, files, fingerprint.
@@ -157,14 +158,18 @@ def _verify_record(path: Path) -> list[str]:
 
 
 def verify_run(directory: str | os.PathLike) -> list[str]:
-    """What is wrong with a run or conversion directory, a line each, every file hashed; empty when sound."""
+    """What is wrong with the directory of a run, a conversion or data, a line each; every file is hashed."""
     directory = Path(directory)
+    if (directory / DATA).exists():
+        from ltp import data
+
+        return data.verify(directory)
     found = [directory / name for name in RECORDS if (directory / name).exists()] or [directory / METRICS]
     return [problem for path in found for problem in _verify_record(path)]
 
 
 def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Check every run and conversion below ``root``.
+    """Check all data, every run and every conversion below ``root``.
 
     Returns the directories that are sound, and (directory, why) for those that are not: damaged, unfinished,
     or made from a parent that has been replaced since. Raises LTPError when ``root`` is not a folder.
@@ -181,8 +186,9 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
         unsound += [(directory, problem) for problem in problems]
         if not problems:
             sound.append(directory)
-    prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in sound}
-    for directory in list(sound):
+    made = [directory for directory in sound if not (directory / DATA).exists()]
+    prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in made}
+    for directory in made:
         parent = _record(directory).get("parent")
         known = prints.get(os.path.realpath(parent["path"])) if isinstance(parent, dict) else None
         if known is not None and known != parent.get("fingerprint"):
@@ -200,7 +206,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
     """(directory, whether it has a record) for every directory that is a run or was to become one."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        finished = any(name in names for name in RECORDS)
+        finished = any(name in names for name in (*RECORDS, DATA))
         if finished or CHECKPOINT in subfolders or "model.safetensors" in names or PREDICTIONS in names:
             yield Path(folder), finished
         if CHECKPOINT in subfolders:

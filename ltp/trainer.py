@@ -5,6 +5,7 @@ Everything else is the library's.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ltp import processes
 from ltp.errors import LTPError
+from ltp.records import file_problem, file_sha256, write_json
 from ltp.settings import TrainingSettings
 
 THRESHOLDS = "threshold_deltas"
@@ -148,7 +150,7 @@ class StopOnDivergence(TrainerCallback):
 
 
 class CheckpointByTime(TrainerCallback):
-    """Asks for a checkpoint every so many minutes, and marks each one that was written to the end."""
+    """Asks for a checkpoint every so many minutes, and seals each one that was written to the end."""
 
     COMPLETE = "complete"
 
@@ -163,17 +165,27 @@ class CheckpointByTime(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args, state, control, **kwargs):
-        """The library writes a checkpoint file by file: only the mark tells a whole one."""
-        self.last = time.monotonic()
+        """The library writes a checkpoint file by file: only the seal, their sha256, tells a whole one."""
         processes.wait()  # each process adds its own part
         if processes.is_main():
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.COMPLETE).touch()
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / self.COMPLETE, {path.name: file_sha256(path) for path in sorted(folder.iterdir())})
+        self.last = time.monotonic()
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to the end."""
-    marks = directory.glob(f"checkpoint-*/{CheckpointByTime.COMPLETE}")
-    return max((mark.parent for mark in marks), key=lambda path: int(path.name.split("-")[1]), default=None)
+    """The newest checkpoint that was written to the end and is still as it was written."""
+    checkpoints = [seal.parent for seal in directory.glob(f"checkpoint-*/{CheckpointByTime.COMPLETE}")]
+    newest_first = sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1]))
+    return next(filter(_is_whole, newest_first), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sealed = json.loads((checkpoint / CheckpointByTime.COMPLETE).read_text(encoding="utf-8"))
+        return not any(file_problem(checkpoint / name, sha256) for name, sha256 in sealed.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: int) -> TrainingArguments:

@@ -1,7 +1,7 @@
 """Stands in for ``python -m ltp`` in tests of the workflow: leaves behind in milliseconds what hours of work would.
 
-``data``, ``convert``, ``train`` and ``explain`` are made up; all other commands are the real ones. A run whose directory holds the
-text in the environment variable STAND_IN_FAILS fails, as a training on a full disk would.
+``data``, ``convert``, ``train`` and ``explain`` are made up; all other commands are the real ones. A run whose
+directory holds the text in the environment variable STAND_IN_FAILS fails, as a training on a full disk would.
 """
 
 import argparse

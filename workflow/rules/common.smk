@@ -3,7 +3,7 @@ import os
 import sys
 from pathlib import Path
 
-from ltp import progress
+from ltp import locks, progress
 from ltp.errors import LTPError
 from ltp.grid import Grid
 from ltp.grid_config import load_file
@@ -60,6 +60,15 @@ wildcard_constraints:
     lr=NUMBER,
     baseline=BASELINE,
     pruning=f"ltp|{BASELINE}",
+
+
+def begin():
+    """Two workflows on the same results would take each other's files away: the second is refused in one line."""
+    try:
+        locks.keep(GRID.results_dir, "wait for it or end it; two workflows cannot share their results")
+        progress.start(GRID, workflow.cores)
+    except LTPError as error:
+        raise SystemExit(str(error))
 
 
 TRAIN = """

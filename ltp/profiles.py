@@ -1,0 +1,94 @@
+"""Models for timing: a full-size shape with random weights, and thresholds that keep a stated share of the FLOPs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, RobertaConfig
+
+from ltp import flops, pruners
+from ltp.errors import LTPError
+from ltp.model import BASE_MODELS, LTPForSequenceClassification
+from ltp.packing import PackedTokens
+from ltp.settings import PruningSettings
+
+# The published encoders' sizes; the weights are random, for what they say does not change the time.
+SHAPES = {
+    "bert-base": BertConfig(),
+    "roberta-base": RobertaConfig(
+        vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1
+    ),
+}
+THRESHOLDS = PruningSettings(final_token_threshold=1.0)  # every layer judges its tokens until it has its threshold
+
+
+def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
+    """A model of a published shape with random weights, its attention uneven enough for thresholds to bite."""
+    config = SHAPES[shape]
+    torch.manual_seed(seed)
+    base = BASE_MODELS[config.model_type](config).eval()
+    with torch.no_grad():
+        for layer in base.base_model.encoder.layer:
+            for module in (layer.attention.self.query, layer.attention.self.key):
+                module.weight.mul_(3.0)
+    return LTPForSequenceClassification.from_base(base, THRESHOLDS)
+
+
+def keep_share(model: LTPForSequenceClassification, lengths: Tensor, relative: float) -> float:
+    """The share of tokens kept by the last layer at which a profile that falls linearly costs ``relative`` FLOPs."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _cost(model, lengths, middle) > relative else (middle, high)
+    if low < 1e-6:
+        least = _cost(model, lengths, 0.0)
+        raise LTPError(f"flops: {relative} cannot be reached by a profile that falls linearly; at least {least:.2f}")
+    return low
+
+
+def _cost(model: LTPForSequenceClassification, lengths: Tensor, last: float) -> float:
+    shares = torch.tensor([1.0, *kept_after(model.layers, last)])
+    tokens = lengths[:, None] * shares
+    config = model.config
+    cost = flops.summarise(
+        tokens[:, :-1].numpy(), tokens[:, 1:].numpy(), lengths.numpy(), config.hidden_size, config.intermediate_size
+    )
+    return cost["relative"]
+
+
+def kept_after(layers: int, last: float) -> list[float]:
+    """Share of a sentence's tokens after each layer, falling linearly from 1 to ``last``."""
+    return [1.0 - (1.0 - last) * layer / layers for layer in range(1, layers + 1)]
+
+
+@torch.no_grad()
+def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], relative: float) -> float:
+    """Set the thresholds so that the batch's sentences cost ``relative`` of their FLOPs; returns the last share kept.
+
+    The share of tokens falls linearly from layer to layer; each threshold is the quantile of the scores there.
+    """
+    if not hasattr(model, "threshold_deltas"):
+        raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
+    last = keep_share(model, batch["attention_mask"].sum(1), relative)
+    shares = kept_after(model.layers, last)
+    start = torch.tensor(pruners.rising(model.config.final_token_threshold, model.layers))
+    found = torch.zeros(model.layers)
+
+    def decide(
+        index: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor, thresholds: Tensor, rates: list
+    ) -> Tensor:
+        scores = pruners.importance(received, model.heads, model.config.score_length)
+        count = max(1, round(shares[index] * int(original_lengths.sum())))
+        found[index] = scores.sort(descending=True).values[min(count, len(scores)) - 1]
+        return pruners.keep_above(scores, found[index], tokens.lengths).nonzero().squeeze(1)
+
+    model.threshold_deltas.copy_(torch.ones(model.layers))  # above zero: every layer judges
+    model._decide = decide
+    try:
+        model(**batch)
+    finally:
+        del model._decide
+    model.threshold_deltas.copy_(found - start)
+    return last
