@@ -99,8 +99,11 @@ def _attend(
         probabilities = scores.softmax(-1)
         # Padding rows ask too, in the padded table; they count as zero.
         asking = torch.ones(sentences, longest, device=query.device) if real is None else real
-        totals = torch.matmul(asking.to(probabilities.dtype)[:, None, None, :], probabilities)  # (B, A, 1, N)
-        totals = totals.sum((1, 2)).reshape(-1)  # (B·N)
+        # Thresholds differ by less than 16-bit sums can tell apart, so these are in 32 bits at any precision.
+        with torch.autocast(query.device.type, enabled=False):
+            wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+            totals = torch.matmul(asking.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
+            totals = totals.sum((1, 2)).reshape(-1)  # (B·N)
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
         totals = None

@@ -22,12 +22,12 @@ from ltp import flops
 from ltp.contenders import CONTENDERS, REFERENCE, Batch, Bench, Contender, Run
 from ltp.environment import cpu_threads
 from ltp.errors import LTPError
+from ltp.evaluation import load_pruned
 from ltp.export import require_onnx
 from ltp.model import LTPForSequenceClassification
 from ltp.profiles import SHAPES, calibrate, random_model
 from ltp.speed import COLUMNS
 from ltp.speed_texts import Text, batches, read_texts
-from ltp.stages import load_pruned
 from ltp.timing import interleaved, speedup
 
 PRUNED_REFERENCE = "ltp"
@@ -112,7 +112,7 @@ def _rows(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) -
     for text in texts:
         if settings.flops is not None:
             bench.model.to("cpu", torch.float32)
-            _, whole = next(batches(text, "sorted", len(text.rows), bench.base.config.pad_token_id))
+            _, whole = next(batches(text, "sorted", len(text.rows), bench.base.config))
             calibrate(bench.model, whole, settings.flops)
             runs = {name: run for name, run in runs.items() if not _by_name(name).unpruned}
         skipped = {}
@@ -134,8 +134,7 @@ def _race(
     reduction: float,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Rows of one text and batch size: answers compared first, then times."""
-    pad = bench.base.config.pad_token_id
-    made = {kind: list(batches(text, kind, size, pad)) for kind in {item.batches for item in racing}}
+    made = {kind: list(batches(text, kind, size, bench.base.config)) for kind in {item.batches for item in racing}}
     logits = {item.name: _answers(runs[item.name], made[item.batches], len(text.rows)) for item in racing}
     agreements = {item.name: _agreement(item, logits, item.exact and bench.dtype == torch.float32) for item in racing}
 
@@ -215,7 +214,7 @@ def _agreement(item: Contender, logits: dict[str, np.ndarray], exact: bool) -> t
 def _cost(bench: Bench, text: Text) -> dict[str, float]:
     """FLOPs of the text with tokens removed, and without, as ltp.flops counts them."""
     model, counts = bench.placed(bench.model), ([], [], [])
-    for places, batch in batches(text, "sorted", 8, bench.base.config.pad_token_id):
+    for places, batch in batches(text, "sorted", 8, bench.base.config):
         found = model(**{name: value.to(bench.device) for name, value in batch.items()})
         counts[0].append(found.attention_tokens.cpu())
         counts[1].append(found.ffn_tokens.cpu())

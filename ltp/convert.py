@@ -8,9 +8,10 @@ import struct
 from pathlib import Path
 
 from ltp.checkpoints import WEIGHTS, check_checkpoint, safetensors_header
+from ltp.errors import LTPError
 from ltp.original import convert_original, is_original
 from ltp.records import write_record
-from ltp.runs import METRICS, read_metrics
+from ltp.runs import METRICS, read_metrics, verify_run
 from ltp.settings import PruningSettings
 
 CONVERSION = "conversion.json"
@@ -36,6 +37,8 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
     record = {"status": "complete", "reason": None, "pruning": vars(pruning), "parent": None}
     if (checkpoint / METRICS).is_file():
         parent = read_metrics(checkpoint)
+        if problems := verify_run(checkpoint):
+            raise LTPError(problems[0])
         record["parent"] = {"path": str(checkpoint), "fingerprint": parent["fingerprint"]}
         if parent["status"] != "complete":
             record |= {"status": parent["status"], "reason": f"parent {checkpoint}: {parent['reason']}"}

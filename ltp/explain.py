@@ -114,7 +114,7 @@ def load(run: str | Path) -> tuple[LTPForSequenceClassification, PreTrainedToken
     from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    from ltp.stages import load_pruned
+    from ltp.evaluation import load_pruned
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # loading takes a moment; a bar would stand between the lines

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 from ltp import data, runs
 from ltp.errors import LTPError
+from ltp.evaluation import load_pruned
 from ltp.model import LTPForSequenceClassification
-from ltp.stages import load_pruned
 from ltp.trainer import Collator
 
 ONNX, INT8 = "model.onnx", "model.int8.onnx"

@@ -43,15 +43,15 @@ def hold(directory: str | os.PathLike, mend: str) -> TextIO:
             file.close()
             raise LTPError(f"{shown(path.parent)}: {holder} is at work here; {mend}") from None
         except OSError as error:  # some network file systems have no locks
-            print(f"{shown(path)}: no lock ({error.strerror}); see to it that nothing is started twice", file=sys.stderr)
+            print(f"{shown(path)}: no lock ({error.strerror}); start nothing twice here", file=sys.stderr)
             return file
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()  # its last holder has just removed it
+    told = f"process {os.getpid()} of {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')},"
     with contextlib.suppress(OSError):  # on a full disk it locks without a name
-        file.truncate(0)
-        file.write(f"process {os.getpid()} of {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')},")
-        file.flush()
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), told.encode())
     return file
 
 

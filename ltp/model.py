@@ -25,6 +25,7 @@ from transformers.utils import ModelOutput
 from ltp import pruners
 from ltp.attention import packed_attention
 from ltp.config import LTPConfig, require_supported
+from ltp.errors import LTPError
 from ltp.packing import PackedTokens, count_tokens, first_rows
 from ltp.settings import PruningSettings
 
@@ -194,7 +195,11 @@ class LTPForSequenceClassification(PreTrainedModel):
         if types is None:
             types = torch.zeros_like(ids)[None]
         hidden = self.encoder.embeddings(input_ids=ids[None], token_type_ids=types, position_ids=positions[None])[0]
-        return PackedTokens(hidden, sentence, count_tokens(sentence, input_ids.shape[0]), source)
+        lengths = count_tokens(sentence, input_ids.shape[0])
+        if not torch.compiler.is_exporting() and not lengths.all():
+            row = int((lengths == 0).nonzero()[0])
+            raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
+        return PackedTokens(hidden, sentence, lengths, source)
 
     def _prunes(self, index: int, thresholds: Tensor | None, keep_rates: list[float]) -> bool:
         """Whether this layer scores and judges its tokens at all: scoring costs, so not where none can go."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +12,7 @@ from transformers import BertConfig, RobertaConfig
 from ltp import flops, pruners
 from ltp.errors import LTPError
 from ltp.model import BASE_MODELS, LTPForSequenceClassification
-from ltp.packing import PackedTokens
+from ltp.packing import PackedTokens, first_rows
 from ltp.settings import PruningSettings
 
 # The published encoders' sizes; the weights are random, for what they say does not change the time.
@@ -37,19 +38,19 @@ def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
 
 
 def keep_share(model: LTPForSequenceClassification, lengths: Tensor, relative: float) -> float:
-    """The share of tokens kept by the last layer at which a profile that falls linearly costs ``relative`` FLOPs."""
+    """The share of its tokens that every layer must keep for sentences of ``lengths`` to cost ``relative`` FLOPs."""
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if _cost(model, lengths, middle) > relative else (middle, high)
     if low < 1e-6:
         least = _cost(model, lengths, 0.0)
-        raise LTPError(f"flops: {relative} cannot be reached by a profile that falls linearly; at least {least:.2f}")
+        raise LTPError(f"flops: {relative} cannot be reached: the first layer's attention alone is {least:.2f}")
     return low
 
 
-def _cost(model: LTPForSequenceClassification, lengths: Tensor, last: float) -> float:
-    shares = torch.tensor([1.0, *kept_after(model.layers, last)])
+def _cost(model: LTPForSequenceClassification, lengths: Tensor, share: float) -> float:
+    shares = torch.tensor([1.0, *kept_after(model.layers, share)])
     tokens = lengths[:, None] * shares
     config = model.config
     cost = flops.summarise(
@@ -58,21 +59,22 @@ def _cost(model: LTPForSequenceClassification, lengths: Tensor, last: float) -> 
     return cost["relative"]
 
 
-def kept_after(layers: int, last: float) -> list[float]:
-    """Share of a sentence's tokens after each layer, falling linearly from 1 to ``last``."""
-    return [1.0 - (1.0 - last) * layer / layers for layer in range(1, layers + 1)]
+def kept_after(layers: int, share: float) -> list[float]:
+    """Share of a sentence's tokens left after each layer, where each keeps ``share`` of what it gets."""
+    return [share**layer for layer in range(1, layers + 1)]
 
 
 @torch.no_grad()
 def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], relative: float) -> float:
-    """Set the thresholds so that the batch's sentences cost ``relative`` of their FLOPs; returns the last share kept.
+    """Set the thresholds so that the batch's sentences cost ``relative`` of their FLOPs.
 
-    The share of tokens falls linearly from layer to layer; each threshold is the quantile of the scores there.
+    Every layer keeps the same share of the tokens that it gets, first tokens among them; each threshold is the
+    quantile of the scores there. Returns that share. Raises LTPError where no share costs so little.
     """
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
-    last = keep_share(model, batch["attention_mask"].sum(1), relative)
-    shares = kept_after(model.layers, last)
+    share = keep_share(model, batch["attention_mask"].sum(1), relative)
+    shares = kept_after(model.layers, share)
     start = torch.tensor(pruners.rising(model.config.final_token_threshold, model.layers))
     found = torch.zeros(model.layers)
 
@@ -80,8 +82,10 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
         index: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor, thresholds: Tensor, rates: list
     ) -> Tensor:
         scores = pruners.importance(received, model.heads, model.config.score_length)
-        count = max(1, round(shares[index] * int(original_lengths.sum())))
-        found[index] = scores.sort(descending=True).values[min(count, len(scores)) - 1]
+        first = first_rows(tokens.lengths)
+        count = max(len(first) + 1, round(shares[index] * int(original_lengths.sum())))
+        ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
+        found[index] = ranked[min(count, len(scores)) - 1] if count <= len(scores) else 2.0
         return pruners.keep_above(scores, found[index], tokens.lengths).nonzero().squeeze(1)
 
     model.threshold_deltas.copy_(torch.ones(model.layers))  # above zero: every layer judges
@@ -91,4 +95,4 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     finally:
         del model._decide
     model.threshold_deltas.copy_(found - start)
-    return last
+    return share

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from ltp import data
+from ltp.checkpoints import positions
 
 PADDED = 128  # tokens to which the original pads, at least
 MOST_CUT = 16  # sentences of one length: they are alike, so few are enough
@@ -46,7 +48,9 @@ def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator
         yield Text(info["task"], length, cut, cut=True)
 
 
-def batches(text: Text, kind: str, size: int, pad: int) -> Iterator[tuple[list[int], Mapping[str, Tensor]]]:
+def batches(
+    text: Text, kind: str, size: int, config: PreTrainedConfig
+) -> Iterator[tuple[list[int], Mapping[str, Tensor]]]:
     """Places in the text and padded tensors (B, N) of every batch, in the order that ``kind`` asks for."""
     order = list(range(len(text.rows)))
     if kind == "sorted":
@@ -56,9 +60,9 @@ def batches(text: Text, kind: str, size: int, pad: int) -> Iterator[tuple[list[i
         rows = [text.rows[place] for place in places]
         width = max(len(row["input_ids"]) for row in rows)
         if kind == "padded":
-            width = max(PADDED, text.max_length)
+            width = max(width, min(max(PADDED, text.max_length), positions(config.to_dict())))
         batch = {
-            "input_ids": _pad([row["input_ids"] for row in rows], width, pad),
+            "input_ids": _pad([row["input_ids"] for row in rows], width, config.pad_token_id),
             "attention_mask": _pad([[1] * len(row["input_ids"]) for row in rows], width, 0),
         }
         if "token_type_ids" in rows[0]:

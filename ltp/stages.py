@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PrinterCallback
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ltp import flops, processes, runs
+from ltp import processes, runs
 from ltp.cards import model_card
-from ltp.checkpoints import WEIGHTS, read_config
+from ltp.checkpoints import WEIGHTS
 from ltp.config import LTPConfig
 from ltp.convert import CONVERSION
 from ltp.data import TOKENIZER, load
 from ltp.environment import cpu_threads, environment, peak_memory_mb, require_precision
 from ltp.errors import LTPError
+from ltp.evaluation import evaluate
 from ltp.model import LTPForSequenceClassification
 from ltp.records import read_record, write_json
 from ltp.settings import PruningSettings, TrainingSettings
 from ltp.sources import resolve_model
-from ltp.tasks import compute_metrics
 from ltp.trainer import (
     THRESHOLDS,
-    CheckpointByTime,
-    Collator,
     Diverged,
-    LTPTrainer,
-    StopOnDivergence,
-    as_predictions,
     last_checkpoint,
+    make_trainer,
     tensorboard_logs,
-    training_arguments,
 )
 
 STATE = "checkpoint"  # the resumable state of a training, inside its run directory
@@ -96,22 +87,20 @@ def train(
     parent = _parent(stage, Path(checkpoint))
     described = _describe(stage, method, settings, info, parent)
     processes.join()
-    if processes.is_main():
-        output.mkdir(parents=True, exist_ok=True)
-        for name in RESULTS:
-            (output / name).unlink(missing_ok=True)
     if parent and parent["status"] != "complete":
+        _clear_results(output)
         return _give_up(output, described, f"parent {checkpoint}: {parent['reason']}", started)
 
     torch.manual_seed(settings.seed)  # the new classifier is drawn here
     model = _load_model(stage, checkpoint, revision, settings, info)
     described["settings"] |= asdict(model.config.pruning())
-    if processes.is_main():
+    described["teacher"], logits = _teacher(settings, teacher, len(splits["train"]))
+    if processes.is_main():  # all checks are behind: what an earlier run left may go
+        _clear_results(output)
         _clear_foreign_state(output, described)
     processes.wait()
     resume = last_checkpoint(output / STATE)
-    logits = _teacher_logits(settings, teacher, len(splits["train"]))
-    trainer = _trainer(model, splits["train"], info, output / STATE, settings, logits, STAGE_SEEDS[stage])
+    trainer = make_trainer(model, splits["train"], info, output / STATE, settings, logits, STAGE_SEEDS[stage])
     if settings.tensorboard:
         trainer.add_callback(tensorboard_logs(output / TENSORBOARD))
     train_started = time.monotonic()
@@ -154,73 +143,12 @@ def train(
     return metrics
 
 
-def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores, FLOPs, tokens per layer and predictions of the trainer's model on each split, tokens removed.
-
-    The keys are those of metrics.json, and ``predictions``. Raises Diverged where the model's outputs are no numbers.
-    """
-    config, regression = trainer.model.config, info["kind"] == "regression"
-    metrics: dict[str, Any] = {}
-    costs: dict[str, Any] = {}
-    predictions: dict[str, Any] = {}
-    layers: dict[str, Any] = {}
-    for name, split in splits.items():
-        found = trainer.predict(split, metric_key_prefix=name)
-        logits, attention_tokens, ffn_tokens = found.predictions
-        loss = _mean_loss(logits, found.label_ids, regression)
-        if not (math.isfinite(loss) and np.isfinite(logits).all()):
-            raise Diverged(f"the outputs on the {name} split are not finite numbers")
-        predicted = as_predictions(logits, regression)
-        metrics[name] = {**compute_metrics(info, predicted, found.label_ids), "loss": loss}
-        costs[name] = flops.summarise(
-            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
-        )
-        layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
-        predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
-    thresholds = trainer.model.thresholds()
-    reported = layers["test" if "test" in layers else "validation"]
-    return {
-        "metrics": metrics,
-        "flops": costs,
-        "layers": {
-            "threshold": None if thresholds is None else thresholds.tolist(),
-            **{name: mean.tolist() for name, mean in reported.items()},
-        },
-        "predictions": predictions,
-    }
-
-
-def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, Any]:
-    """Scores, FLOPs and tokens per layer of a saved model on every split but the training's.
-
-    ``checkpoint`` is a model that prunes, or a plain BERT or RoBERTa classifier. Raises LTPError where it does not
-    fit the data.
-    """
-    transformers_logging.set_verbosity_error()
-    splits, info = load(data)
-    model = load_pruned(checkpoint, info)
-    with tempfile.TemporaryDirectory() as state:
-        trainer = _trainer(model, None, info, Path(state), TrainingSettings())
-        found = evaluate(trainer, {name: split for name, split in splits.items() if name != "train"}, info)
-    del found["predictions"]
-    return found
-
-
-def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPForSequenceClassification:
-    """A saved classifier, wrapped without pruning where it is a plain one; its labels checked against ``info``."""
-    read_config(Path(checkpoint))  # its errors name the file
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
-    if not isinstance(model, LTPForSequenceClassification):
-        model = LTPForSequenceClassification.from_base(model, PruningSettings(prune_mode="none"))
-    if info and model.num_labels != info["num_labels"]:
-        raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
-    return model.eval()
-
-
-def _teacher_logits(settings: TrainingSettings, teacher: str | Path | None, examples: int) -> torch.Tensor | None:
-    """(examples, C) the dense run's outputs on the training split, which that run wrote; None without distillation."""
+def _teacher(
+    settings: TrainingSettings, teacher: str | Path | None, examples: int
+) -> tuple[dict[str, str] | None, torch.Tensor | None]:
+    """Which dense run is learned from, and its outputs on the training split (examples, C); None where none is."""
     if not settings.distillation:
-        return None
+        return None, None
     if teacher is None:
         raise LTPError(f"distillation: {settings.distillation} needs --teacher, the dense run to learn from")
     if problems := runs.verify_run(teacher):
@@ -231,7 +159,7 @@ def _teacher_logits(settings: TrainingSettings, teacher: str | Path | None, exam
     logits = load_file(path)["logits"]
     if len(logits) != examples:
         raise LTPError(f"{path}: has outputs for {len(logits)} examples, the training split has {examples}")
-    return logits
+    return {"path": str(teacher), "fingerprint": runs.read_metrics(teacher)["fingerprint"]}, logits
 
 
 def _parent(stage: str, checkpoint: Path) -> dict[str, Any] | None:
@@ -322,35 +250,11 @@ def _load_model(
     return model
 
 
-def _trainer(
-    model: LTPForSequenceClassification,
-    train_split: Any,
-    info: Mapping[str, Any],
-    state: Path,
-    settings: TrainingSettings,
-    teacher_logits: torch.Tensor | None = None,
-    data_seed: int = 0,
-) -> LTPTrainer:
-    if train_split is not None:
-        train_split = train_split.add_column("row", np.arange(len(train_split)))
-    trainer = LTPTrainer(
-        settings,
-        model=model,
-        args=training_arguments(settings, state, settings.seed + data_seed),
-        train_dataset=train_split,
-        data_collator=Collator(model.config.pad_token_id, info["kind"] == "regression", teacher_logits),
-        callbacks=[StopOnDivergence(), CheckpointByTime(settings.checkpoint_minutes)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _mean_loss(logits: np.ndarray, labels: np.ndarray, regression: bool) -> float:
-    """The mean over sentences, exactly: the library's own repeats a batch's mean, also for sentences of the next."""
-    outputs, wanted = torch.from_numpy(logits), torch.from_numpy(labels)
-    if regression:
-        return functional.mse_loss(outputs[:, 0], wanted).item()
-    return functional.cross_entropy(outputs, wanted).item()
+def _clear_results(output: Path) -> None:
+    if processes.is_main():
+        output.mkdir(parents=True, exist_ok=True)
+        for name in RESULTS:
+            (output / name).unlink(missing_ok=True)
 
 
 def _clear_foreign_state(output: Path, described: Mapping[str, Any]) -> None:

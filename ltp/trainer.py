@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ltp import processes
 from ltp.errors import LTPError
@@ -242,3 +242,31 @@ def tensorboard_logs(folder: Path) -> TrainerCallback:
 def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:
     """(B,) classes, or values for a regression, from logits (B, C)."""
     return logits[:, 0] if regression else logits.argmax(-1)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    train_split: Any,
+    info: Mapping[str, Any],
+    state: Path,
+    settings: TrainingSettings,
+    teacher_logits: torch.Tensor | None = None,
+    data_seed: int = 0,
+) -> LTPTrainer:
+    """A trainer for a model that prunes, on a split of prepared data (none: it only evaluates).
+
+    ``info`` is what the data's task.json says; ``teacher_logits`` (examples, C) are what distillation learns from, in
+    the split's order; ``data_seed`` is added to the settings' seed for shuffling.
+    """
+    if train_split is not None:
+        train_split = train_split.add_column("row", np.arange(len(train_split)))
+    trainer = LTPTrainer(
+        settings,
+        model=model,
+        args=training_arguments(settings, state, settings.seed + data_seed),
+        train_dataset=train_split,
+        data_collator=Collator(model.config.pad_token_id, info["kind"] == "regression", teacher_logits),
+        callbacks=[StopOnDivergence(), CheckpointByTime(settings.checkpoint_minutes)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer

@@ -317,3 +317,11 @@ def test_real_sentences_alone_batched_and_padded(packaged, side, length):
     assert torch.equal(turned.kept.flip(0), found.kept)
     shares = found.ffn_tokens.sum(0) / batch["attention_mask"].sum()
     assert shares[0] > 0.9 and 0.2 < shares[-1] < 0.8, shares
+
+
+def test_a_sentence_without_tokens_is_refused():
+    """It has no first token to classify by, and would be given its neighbour's."""
+    mask = torch.ones(3, 5, dtype=torch.long)
+    mask[1] = 0
+    with pytest.raises(LTPError, match="row 1 has no real token"):
+        tiny.pruning_model("bert")(torch.full((3, 5), 7), mask)

@@ -17,17 +17,17 @@ from conftest import WORDS
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
-from ltp import stages
 from ltp.convert import convert
 from ltp.data import load, prepare
 from ltp.errors import LTPError
+from ltp.evaluation import evaluate_checkpoint
 from ltp.model import LTPForSequenceClassification
 from ltp.records import canonical_sha256
 from ltp.runs import read_metrics, read_predictions, verify_run
 from ltp.settings import PruningSettings, TrainingSettings
 from ltp.settings_data import DataSettings
-from ltp.stages import STATE, TEACHING, evaluate_checkpoint, train
-from ltp.trainer import LTPTrainer
+from ltp.stages import STATE, TEACHING, train
+from ltp.trainer import LTPTrainer, last_checkpoint
 
 BASE = TrainingSettings(learning_rate=1e-3, batch_size=8, epochs=2)
 HARD = TrainingSettings(learning_rate=1e-3, batch_size=8)  # six steps
@@ -38,16 +38,16 @@ SOFT = TrainingSettings(  # twelve steps
 SAVING = replace(SOFT, checkpoint_minutes=1e-9)  # the same run, with a checkpoint after each step
 DIE_WHILE_SAVING = """
 import os, signal, sys
-from ltp import stages
+from ltp import stages, trainer
 from ltp.settings import TrainingSettings
 
-class Dies(stages.CheckpointByTime):
+class Dies(trainer.CheckpointByTime):
     def on_save(self, args, state, control, **kwargs):
         if state.global_step == 5:  # the checkpoint's files are there, its mark is not
             os.kill(os.getpid(), signal.SIGKILL)
         super().on_save(args, state, control, **kwargs)
 
-stages.CheckpointByTime = Dies
+trainer.CheckpointByTime = Dies
 stages.train("soft", "ltp", *sys.argv[1:4], TrainingSettings(**{settings}))
 """
 
@@ -353,4 +353,4 @@ def test_a_run_that_starts_again_is_not_taken_for_finished(tiny_study, tmp_path,
     interrupt(monkeypatch, step=2)
     with pytest.raises(RuntimeError):
         train(*arguments)
-    assert not (run / "metrics.json").exists() and stages.last_checkpoint(run / STATE) is None
+    assert not (run / "metrics.json").exists() and last_checkpoint(run / STATE) is None

@@ -11,7 +11,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """``ltp evaluate``: print scores, FLOPs and tokens per layer as JSON."""
-    from ltp.stages import evaluate_checkpoint
+    from ltp.evaluation import evaluate_checkpoint
 
     print(json.dumps(evaluate_checkpoint(arguments.checkpoint, arguments.data), indent=1))
     return 0

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import yaml
-from warm import CLIENT, SOCKET
+from faults.warm import CLIENT, SOCKET
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "environment.yml", "workflow", "profiles")
@@ -65,7 +65,7 @@ def start(folder: Path, warm: str, *arguments: str, **environment: str) -> subpr
     """Start Snakemake in a process group of its own, as a shell does; what it says goes to ``said.txt``."""
     with open(folder / "said.txt", "wb") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *(arguments or ("tables",))],
+            [sys.executable, "-m", "snakemake", *(arguments or ("tables",)), "--cores", "2", "--set-threads", "train_base=1"],
             cwd=folder, env={**os.environ, SOCKET: warm, **environment}, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=said, stderr=said,
         )  # fmt: skip
@@ -102,7 +102,7 @@ def wait_for(what, seconds: float = 120.0):
     until = time.monotonic() + seconds
     while not (answer := what()):
         assert time.monotonic() < until, "what was waited for did not come"
-        time.sleep(0.01)
+        time.sleep(0.03)
     return answer
 
 

@@ -53,6 +53,9 @@ def serve(path: str) -> None:
     import ltp.stages
     import ltp.tables  # noqa: F401
 
+    from ltp.environment import commit
+
+    commit()  # remembered, so that all commands name the same one
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
