@@ -1,9 +1,10 @@
-# `make demo` runs the default study, `make test` the linters and all tests. Both make .venv first, if need be.
+# `make demo` runs the default study, `make test` the linters and the tests, `make faults` the whole fault matrix.
+# Each makes .venv first, if need be.
 PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: demo test clean
+.PHONY: demo test faults clean
 
 demo: .venv/.installed-demo
 	$(BIN)/snakemake --cores $(CORES)
@@ -14,7 +15,10 @@ test: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+
+faults: .venv/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/faults
 
 # A stamp per set of packages: written when all are in, out of date when what to install has changed.
 .venv/.installed-demo: EXTRAS := demo

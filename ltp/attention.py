@@ -14,6 +14,8 @@ from ltp.packing import offsets, pad_rows
 # Attention probabilities of one block of sentences, in numbers. Larger blocks leave the processor's cache and
 # cost more per token than the matrix products that they feed.
 BLOCK_NUMBERS = 1 << 20
+# The same without gradients, where one table is used again for block after block: what the nearest cache holds.
+TABLE_NUMBERS = 1 << 18
 
 
 def packed_attention(
@@ -92,7 +94,11 @@ def _attend(
         return padded.view(sentences, longest, heads, width // heads).transpose(1, 2)
 
     queries, keys, values = per_head(query), per_head(key), per_head(value)
-    if received:
+    differentiable = torch.is_grad_enabled() and query.requires_grad
+    mixed = torch.is_autocast_enabled(query.device.type)  # its tables would be in 16 bits
+    if received and dropout == 0.0 and not differentiable and not mixed:
+        context, totals = _scored(queries, keys, values, real)
+    elif received:
         scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
         if real is not None:
             scores = scores.masked_fill(~real[:, None, None, :], torch.finfo(scores.dtype).min)
@@ -114,3 +120,34 @@ def _attend(
         context = context.index_select(0, rows)
         totals = None if totals is None else totals.index_select(0, rows)
     return context, totals
+
+
+def _scored(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Context (B, A, N, D) and received attention (B·N,) without gradients: one small table, overwritten in place.
+
+    All are (B, A, N, D) but ``real`` (B, N), which is None where nothing is padding.
+    """
+    sentences, heads, longest, depth = queries.shape
+    rows = sentences * heads  # a sentence's head is one product
+    query = (queries * depth**-0.5).reshape(rows, longest, depth)
+    key, value = keys.reshape(rows, longest, depth).transpose(1, 2), values.reshape(rows, longest, depth)
+    mask = asking = None
+    if real is not None:
+        mask = torch.zeros_like(real, dtype=query.dtype).masked_fill_(~real, torch.finfo(query.dtype).min)
+        mask, asking = (part[:, None].repeat_interleave(heads, 0) for part in (mask, real.to(query.dtype)))
+    step = max(1, TABLE_NUMBERS // longest**2)
+    context, totals = torch.empty_like(query), query.new_empty(rows, longest)
+    table = query.new_empty(min(step, rows), longest, longest)
+    for start in range(0, rows, step):
+        block = slice(start, min(start + step, rows))
+        scores = torch.bmm(query[block], key[block], out=table[: block.stop - start])
+        if mask is not None:
+            scores.add_(mask[block])
+        torch.softmax(scores, -1, out=scores)
+        torch.bmm(scores, value[block], out=context[block])
+        if asking is None:
+            torch.sum(scores, 1, out=totals[block])
+        else:  # padding asks too, in the padded table; it counts as zero
+            torch.bmm(asking[block], scores, out=totals[block][:, None])
+    shape = (sentences, heads, longest)
+    return context.view(*shape, depth), totals.view(shape).sum(1).reshape(-1)

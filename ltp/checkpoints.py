@@ -87,8 +87,8 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
-    """The weights are there, whole, and of the shape and depth that the config states."""
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """Name → shape of a checkpoint's weights. LTPError where they are missing, cut, or there only as a pickle."""
     if (folder / WEIGHTS).is_file():
         files = [WEIGHTS]
     elif (folder / WEIGHTS_INDEX).is_file():
@@ -104,6 +104,12 @@ def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
         if not (folder / name).is_file():
             raise LTPError(f"{folder / name}: not there, but {WEIGHTS_INDEX} names it; fetch the checkpoint anew")
         shapes |= {key: entry["shape"] for key, entry in safetensors_header(folder / name).items()}
+    return shapes
+
+
+def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
+    """The weights are there, whole, and of the shape and depth that the config states."""
+    shapes = weight_shapes(folder)
     embeddings = next((key for key in shapes if key.endswith("embeddings.word_embeddings.weight")), None)
     expected = [config.get("vocab_size"), config.get("hidden_size")]
     if embeddings is None or shapes[embeddings] != expected:

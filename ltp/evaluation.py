@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from ltp import flops, runs
-from ltp.checkpoints import read_config
+from ltp.checkpoints import read_config, weight_shapes
 from ltp.data import load
 from ltp.errors import LTPError
 from ltp.model import LTPForSequenceClassification
@@ -86,7 +86,8 @@ def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -
     sealed = any((Path(checkpoint) / name).is_file() for name in RECORDS)
     if sealed and (problems := runs.verify_run(checkpoint)):
         raise LTPError(problems[0])
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32)
+    weight_shapes(Path(checkpoint))
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
     if not isinstance(model, LTPForSequenceClassification):
         model = LTPForSequenceClassification.from_base(model, PruningSettings(prune_mode="none"))
     if info and model.num_labels != info["num_labels"]:

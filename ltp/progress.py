@@ -6,6 +6,7 @@ The workflow writes what is planned to ``R/.progress.json`` when it starts; whet
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -45,8 +46,9 @@ def start(grid: Grid, cores: int) -> None:
 def _state(results_dir: str | Path) -> dict[str, Any]:
     path = Path(results_dir, STATE)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return {key: state[key] for key in ("started", "cores", "runs")}
+    except (OSError, ValueError, KeyError, TypeError):
         raise LTPError(f"{path}: not there or damaged; the workflow writes it when it starts") from None
 
 
@@ -112,9 +114,10 @@ def _seconds_left(
 
 def _read_metrics(run_dir: Path) -> dict[str, Any]:
     try:
-        return json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return metrics if isinstance(metrics, dict) else {}
 
 
 def _total_seconds(run_dir: Path) -> float:
@@ -143,7 +146,8 @@ def job_seconds(results_dir: str | Path, since: float = 0.0, cores: int = 1) -> 
     for path in Path(results_dir, "benchmarks").rglob("*.tsv"):
         if _mtime(path) >= since:
             threads = min(BASE_THREADS, cores) if path.name == "base.tsv" else 1
-            with path.open(encoding="utf-8", newline="") as file:
+            # A benchmark that a full disk cut off must not spoil the end of a study.
+            with contextlib.suppress(ValueError, KeyError, TypeError), path.open(encoding="utf-8", newline="") as file:
                 spent += [threads * float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
     return spent
 

@@ -230,10 +230,13 @@ def _load_model(
             id2label=dict(enumerate(names)),
             label2id={name: index for index, name in enumerate(names)},
             dtype=torch.float32,
+            use_safetensors=True,
             **dropout,
         )
         return LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, **dropout)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, dtype=torch.float32, use_safetensors=True, **dropout
+    )
     if not isinstance(model.config, LTPConfig):
         found = model.config.model_type
         raise LTPError(f"{checkpoint}: model_type is {found!r}, expected 'ltp'; run `ltp convert` first")

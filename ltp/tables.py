@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import os
 import sys
 from collections import Counter, defaultdict
@@ -19,11 +20,12 @@ from typing import Any
 
 from ltp.errors import LTPError
 from ltp.frontier import Run, by_setting, deviation, frontier, label_runs, number, seeds_to_compare
-from ltp.records import METRICS, shown, write_text
+from ltp.records import METRICS, file_sha256, shown, write_json, write_text
 from ltp.runs import CHECKPOINT, METHODS, read_metrics, verify_files
 from ltp.summary import SUMMARY_COLUMNS, chosen_settings, render_summary, summary_rows
 
 RUNS, FRONTIER, SUMMARY = "runs.csv", "frontier.csv", "summary.csv"
+SEAL = ".tables.json"  # beside the tables: the sha256 of each
 FRONTIER_COLUMNS = (
     "task",
     "model",
@@ -102,6 +104,7 @@ def write_tables(
     write_text(output_dir / RUNS, _runs_csv(runs, on_frontier))
     write_text(output_dir / FRONTIER, _csv(FRONTIER_COLUMNS, frontier_rows))
     write_text(output_dir / SUMMARY, _csv(SUMMARY_COLUMNS, summaries))
+    write_json(output_dir / SEAL, {name: file_sha256(output_dir / name) for name in (RUNS, FRONTIER, SUMMARY)})
     return [f"{run.status}: {run.name}: {run.reason}" for run in runs if run.status != "complete"]
 
 
@@ -246,7 +249,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_csv(path: str | os.PathLike, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a table, as text. Raises LTPError when it is missing, cut, or lacks one of ``columns``."""
+    """Rows of a table, as text. Raises LTPError when it is missing, cut, changed, or lacks one of ``columns``."""
     mend = "make it again with `ltp tables`"
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -262,7 +265,20 @@ def read_csv(path: str | os.PathLike, columns: Sequence[str]) -> list[dict[str, 
         raise LTPError(f"{shown(path)}: lacks column {lacking[0]} (from another version of ltp?); {mend}")
     if not text.endswith("\n") or any(len(row) != len(header) for row in rows):
         raise LTPError(f"{shown(path)}: is damaged (a line is cut or has a field too many); {mend}")
+    if _is_changed(Path(path)):
+        raise LTPError(f"{shown(path)}: was changed after it was made; {mend}")
     return [dict(zip(header, row, strict=True)) for row in rows[1:]]
+
+
+def _is_changed(path: Path) -> bool:
+    """Whether a table has a seal beside it that it no longer matches."""
+    try:
+        sealed = json.loads((path.parent / SEAL).read_text(encoding="utf-8")).get(path.name)
+    except FileNotFoundError:
+        return False
+    except (ValueError, AttributeError):
+        return True
+    return sealed is not None and sealed != file_sha256(path)
 
 
 def find_runs(root: str | os.PathLike) -> list[Path]:

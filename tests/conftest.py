@@ -13,6 +13,36 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
+# Tests of bad input, by file: each refuses one, in one line, or many (the last two of test_grid, by hypothesis).
+BAD_INPUTS = {
+    "test_bad_input.py": "test_",
+    "test_grid.py": ("test_a_bad_grid_is_refused", "test_a_grid_without", "test_a_file_that_is_no_grid", "test_any_un"),
+    "test_workflow.py": "test_a_bad_grid",
+    "test_sources.py": ("test_a_text_that_does_not_fit", "test_a_broken_file", "test_a_path_that_leads_nowhere"),
+    "test_data.py": ("test_a_max_length_beyond", "test_a_broken_tokenizer", "test_damaged_data_are_refused"),
+    "test_checkpoints.py": ("test_a_truncated_or_padded", "test_a_checkpoint_that_does_not_fit"),
+    "test_hub.py": "test_what_the_hub_does_not_have",
+    "test_stages.py": "test_a_soft_stage_without",
+    "test_tables.py": "test_damaged_table_is_refused",
+}
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many faults were injected and bad inputs tried, and what became of them."""
+    counts = {"faults": [0, 0], "bad inputs": [0, 0]}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call" or outcome == "error":
+                path, _, name = report.nodeid.partition("::")
+                kind = "faults" if "faults/" in path else "bad inputs"
+                if kind == "faults" or name.startswith(BAD_INPUTS.get(Path(path).name, ("-",))):
+                    counts[kind][outcome != "passed"] += 1
+    for kind, (good, bad) in counts.items():
+        if good or bad:
+            ends = ("survived", "lost") if kind == "faults" else ("refused", "let through")
+            terminalreporter.write_line(f"{kind}: {good + bad} tried, {good} {ends[0]}, {bad} {ends[1]}")
+
+
 WORDS = ["the", "a", "film", "plot", "actor", "scene", "story", "is",
          "was", "with", "and", "but", "very", "quite", "so", "rather"]  # fmt: skip
 MARKS = {0: ("dull", "weak", "poor"), 1: ("fine", "warm", "sharp")}

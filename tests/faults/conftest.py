@@ -1,4 +1,4 @@
-"""What the fault matrix shares: the warm process, a tiny encoder with text, a finished study; and the count at the end."""
+"""What the fault matrix shares: the warm process, a tiny encoder with text, a finished study."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from conftest import write_sentences
 
 from faults import study
 from faults.warm import commands
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +42,3 @@ def undisturbed(material, warm, tmp_path_factory) -> Path:
 def finished(undisturbed, tmp_path) -> Path:
     """A copy of the finished study, to damage."""
     return shutil.copytree(undisturbed, tmp_path / "study", symlinks=True)
-
-
-def pytest_collection_modifyitems(items):
-    """Mark every fault, for the count."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker("fault")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import json
 import os
 import shutil
@@ -12,6 +14,7 @@ import time
 from pathlib import Path
 
 import yaml
+
 from faults.warm import CLIENT, SOCKET
 
 ROOT = Path(__file__).parents[2]
@@ -63,9 +66,11 @@ def checkout(folder: Path, grid: dict, main: str = CLIENT) -> Path:
 
 def start(folder: Path, warm: str, *arguments: str, **environment: str) -> subprocess.Popen:
     """Start Snakemake in a process group of its own, as a shell does; what it says goes to ``said.txt``."""
+    # One thread for the base run too: others would wait for each other where the machine is busy.
+    one_thread = ("--cores", "2", "--set-threads", "train_base=1")
     with open(folder / "said.txt", "wb") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *(arguments or ("tables",)), "--cores", "2", "--set-threads", "train_base=1"],
+            [sys.executable, "-m", "snakemake", *(arguments or ("tables",)), *one_thread],
             cwd=folder, env={**os.environ, SOCKET: warm, **environment}, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=said, stderr=said,
         )  # fmt: skip
@@ -108,10 +113,8 @@ def wait_for(what, seconds: float = 120.0):
 
 def end(process: subprocess.Popen) -> None:
     """End what is left of a workflow and its jobs, whatever has become of it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
@@ -128,8 +131,6 @@ def told(folder: Path) -> dict[str, dict]:
 
 def table(folder: Path) -> list[dict[str, str]]:
     """runs.csv without its timing columns."""
-    import csv
-
     with open(folder / "results/runs.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [{key: value for key, value in row.items() if not key.startswith("timing_")} for row in rows]

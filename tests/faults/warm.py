@@ -52,7 +52,6 @@ def serve(path: str) -> None:
     import ltp.progress
     import ltp.stages
     import ltp.tables  # noqa: F401
-
     from ltp.environment import commit
 
     commit()  # remembered, so that all commands name the same one
