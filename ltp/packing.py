@@ -33,6 +33,8 @@ class PackedTokens:
 
 def count_tokens(sentence: Tensor, sentences: int) -> Tensor:
     """(B,) how many of the tokens (T,) each sentence has."""
+    if sentences == 1:
+        return torch.full((1,), sentence.shape[0], device=sentence.device)
     return sentence.new_zeros(sentences).index_add_(0, sentence, torch.ones_like(sentence))
 
 

@@ -110,7 +110,8 @@ def _obey(channel: socket.socket) -> None:
 def commands(folder: Path) -> Iterator[str]:
     """A warm process; yields the address of its socket, which goes into the environment as ``SOCKET``."""
     path = str(folder / "warm")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    here = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen([sys.executable, __file__, path], env=environment, start_new_session=True)
     try:
         until = time.monotonic() + 300

@@ -16,7 +16,7 @@ rule train_base:
         "../../environment.yml"
     threads: max(progress.BASE_THREADS, GRID.config.processes)
     resources:
-        gpu=GRID.config.gpus,
+        **training_resources(BASE),
     params:
         **training("base", BASE),
     message:

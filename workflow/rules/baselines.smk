@@ -18,7 +18,7 @@ rule train_baseline:
         "../../environment.yml"
     threads: GRID.config.processes
     resources:
-        gpu=GRID.config.gpus,
+        **training_resources(BASELINE_HARD),
     params:
         **training("hard", BASELINE_HARD),
     message:

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from ltp import locks, progress
+from ltp import resources as limits
 from ltp.errors import LTPError
 from ltp.grid import Grid
 from ltp.grid_config import load_file
@@ -33,6 +34,10 @@ if not workflow.overwrite_configfiles:  # a grid on the command line stands in t
 
 
 GRID = or_one_line(Grid, config)
+
+
+if not workflow.local_exec:  # the limit in profiles/default is this machine's; a cluster's own scheduler hands out GPUs
+    workflow.global_resources.pop("gpu", None)
 
 
 pathvars:
@@ -66,7 +71,7 @@ def begin():
     """Two workflows on the same results would take each other's files away: the second is refused in one line."""
     try:
         locks.keep(GRID.results_dir, "wait for it or end it; two workflows cannot share their results")
-        progress.start(GRID, workflow.cores)
+        progress.start(GRID, workflow.cores if workflow.local_exec else workflow.nodes)  # jobs at a time
     except LTPError as error:
         raise SystemExit(str(error))
 
@@ -98,6 +103,15 @@ def training(stage, pattern):
         flags=lambda wildcards: GRID.training_flags(directory(pattern, wildcards)),
         # Likewise: on how many devices a run is made shapes nothing. (Snakemake would cap a resource by its limit.)
         devices=lambda wildcards, output: f"--processes={GRID.config.processes} --gpus={GRID.config.gpus}",
+    )
+
+
+def training_resources(pattern):
+    """The resources of a rule that trains: GPUs, and limits that a cluster holds a job to, wider at each attempt."""
+    return dict(
+        gpu=GRID.config.gpus,
+        mem_mb=lambda wildcards, attempt: limits.memory_mb(GRID, GRID.runs[directory(pattern, wildcards)], attempt),
+        runtime=lambda wildcards, attempt: limits.minutes(GRID, GRID.runs[directory(pattern, wildcards)], attempt),
     )
 
 

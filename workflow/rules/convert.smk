@@ -15,6 +15,9 @@ rule convert:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 600 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         recipe=RECIPES["convert"],
         directory=lambda wildcards: directory(CONVERTED, wildcards),

@@ -9,6 +9,9 @@ rule prepare_data:
     priority: PRIORITIES["data"]
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 3000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         recipe=RECIPES["data"],
         directory=lambda wildcards, output: os.path.dirname(output.task),

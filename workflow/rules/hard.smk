@@ -18,7 +18,7 @@ rule train_hard:
         "../../environment.yml"
     threads: GRID.config.processes
     resources:
-        gpu=GRID.config.gpus,
+        **training_resources(HARD),
     params:
         **training("hard", HARD),
     message:

@@ -12,6 +12,9 @@ rule examples:
     conda:
         "../../environment.yml"
     threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2500 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         recipe=RECIPES["examples"],
         folder=lambda wildcards, output: os.path.dirname(output.examples),
@@ -33,6 +36,9 @@ rule page:
         "<benchmarks>/page.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         recipe=RECIPES["page"],
         results=lambda wildcards, output: os.path.dirname(output.page),

@@ -24,6 +24,9 @@ rule plots:
         "<benchmarks>/plots.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         recipe=RECIPES["plots"],
         results=lambda wildcards, input: os.path.dirname(input[0]),

@@ -18,7 +18,7 @@ rule train_soft:
         "../../environment.yml"
     threads: GRID.config.processes
     resources:
-        gpu=GRID.config.gpus,
+        **training_resources(SOFT),
     params:
         **training("soft", SOFT),
     message:

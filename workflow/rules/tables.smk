@@ -12,6 +12,9 @@ rule tables:
         "<benchmarks>/tables.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         recipe=RECIPES["tables"],
     message:

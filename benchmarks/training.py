@@ -1,0 +1,115 @@
+"""How much faster a training step is on packed tokens than on sentences padded to 128, as the original trains.
+
+    python benchmarks/training.py MODEL DATA [--batch 32] [--repeats 5]
+
+MODEL is a fine-tuned BERT or RoBERTa classifier or a run, DATA a folder that `ltp data` wrote. Steps (forward,
+backward, AdamW) of all ways alternate on the same batches; the ratios are medians over the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from ltp.environment import cpu_threads
+from ltp.errors import LTPError
+from ltp.evaluation import load_pruned
+from ltp.model import LTPForSequenceClassification
+from ltp.profiles import THRESHOLDS, calibrate
+from ltp.settings import PruningSettings
+from ltp.speed_texts import batches, read_texts
+from ltp.timing import interleaved, speedup
+
+TEMPERATURE = 1e-4
+HALF = 0.5  # of the FLOPs: the operating point of the hard step
+
+
+def stepper(model: nn.Module, made: list, device: torch.device) -> Callable[[], None]:
+    """A pass of training steps over the batches."""
+    model = model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+    def run() -> None:
+        for places, batch in made:
+            labels = torch.tensor([place % model.config.num_labels for place in places], device=device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                found = model(**{name: value.to(device) for name, value in batch.items()}, labels=labels)
+            regulariser = getattr(found, "regulariser", None)
+            loss = found.loss if regulariser is None else found.loss + 0.1 * regulariser
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def main() -> None:
+    """Time the steps and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--sentences", type=int, default=96)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", help="ways to train, to see the peak memory of one alone")
+    options = parser.parse_args()
+    if threads := cpu_threads():
+        torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    base = load_pruned(options.model).to_base()
+    for module in base.modules():  # dropout costs all ways alike, and is off in the default study
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    text = next(read_texts(options.data, options.sentences, ()))
+    made = {kind: list(batches(text, kind, options.batch, base.config)) for kind in ("padded", "dynamic", "sorted")}
+    _, whole = next(batches(text, "sorted", len(text.rows), base.config))
+
+    def pruning(soft: bool) -> LTPForSequenceClassification:
+        model = LTPForSequenceClassification.from_base(copy.deepcopy(base), THRESHOLDS)
+        calibrate(model.eval(), whole, HALF)
+        if soft:
+            model.use_soft_masks(TEMPERATURE)
+        else:
+            model.threshold_deltas.requires_grad_(False)
+        return model
+
+    ways = {
+        "padded": lambda: (copy.deepcopy(base), made["padded"]),
+        "grouped": lambda: (copy.deepcopy(base), made["sorted"]),
+        "dense": lambda: (
+            LTPForSequenceClassification.from_base(copy.deepcopy(base), PruningSettings(prune_mode="none")),
+            made["sorted"],
+        ),
+        "soft": lambda: (pruning(soft=True), made["dynamic"]),
+        "hard": lambda: (pruning(soft=False), made["dynamic"]),
+    }
+    chosen = {name: way for name, way in ways.items() if not options.only or name in options.only}
+    seconds = interleaved(
+        {name: stepper(*way(), device) for name, way in chosen.items()}, options.repeats, device.type == "cuda"
+    )
+    mean = sum(len(row["input_ids"]) for row in text.rows) / len(text.rows)
+    print(f"{text.name}: {len(text.rows)} sentences of {mean:.0f} tokens, batch {options.batch}, {device.type}")
+    for name, times in seconds.items():
+        print(
+            f"{name:8} {len(text.rows) / median(times):8.1f} sentences/s ({min(times):.2f} to {max(times):.2f} s a pass)"
+        )
+    for fast, slow in (("soft", "padded"), ("hard", "padded"), ("dense", "padded"), ("dense", "grouped")):
+        if fast in seconds and slow in seconds:
+            print(f"{fast} step: {speedup(seconds[slow], seconds[fast]):.2f} × the {slow} Hugging Face step")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LTPError as error:
+        sys.exit(f"training.py: {error}")
