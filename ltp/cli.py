@@ -28,6 +28,8 @@ COMMANDS = {
     "tables": ("ltp.tables", "every run below a folder -> runs.csv, frontier.csv, summary.csv"),
     "plots": ("ltp.plots", "tables -> figures"),
     "explain": ("ltp.explain", "which words a model drops, and at which layer"),
+    "export": ("ltp.commands.export", "a model as plain checkpoint, ONNX file, or ONNX in 8 bits"),
+    "benchmark": ("ltp.commands.benchmark", "time a pruned model against every unpruned way to run it"),
     "report": ("ltp.page", "tables and example sentences -> index.html"),
     "verify": ("ltp.runs", "say which results are sound, which are not, and why"),
 }
