@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: demo test faults clean
+.PHONY: demo test faults slurm clean
 
 demo: .venv/.installed-demo
 	$(BIN)/snakemake --cores $(CORES)
@@ -20,9 +20,13 @@ test: .venv/.installed-test
 faults: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/faults
 
+slurm: .venv/.installed-slurm
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/slurm tests/test_cluster.py
+
 # A stamp per set of packages: written when all are in, out of date when what to install has changed.
 .venv/.installed-demo: EXTRAS := demo
 .venv/.installed-test: EXTRAS := demo,onnx,test
+.venv/.installed-slurm: EXTRAS := demo,kubernetes,slurm,test
 .venv/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

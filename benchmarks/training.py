@@ -99,9 +99,8 @@ def main() -> None:
     mean = sum(len(row["input_ids"]) for row in text.rows) / len(text.rows)
     print(f"{text.name}: {len(text.rows)} sentences of {mean:.0f} tokens, batch {options.batch}, {device.type}")
     for name, times in seconds.items():
-        print(
-            f"{name:8} {len(text.rows) / median(times):8.1f} sentences/s ({min(times):.2f} to {max(times):.2f} s a pass)"
-        )
+        rate, fastest, slowest = len(text.rows) / median(times), min(times), max(times)
+        print(f"{name:8} {rate:8.1f} sentences/s ({fastest:.2f} to {slowest:.2f} s a pass)")
     for fast, slow in (("soft", "padded"), ("hard", "padded"), ("dense", "padded"), ("dense", "grouped")):
         if fast in seconds and slow in seconds:
             print(f"{fast} step: {speedup(seconds[slow], seconds[fast]):.2f} × the {slow} Hugging Face step")

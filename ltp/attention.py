@@ -11,6 +11,11 @@ from torch.nn import functional
 
 from ltp.packing import offsets, pad_rows
 
+try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
+
 # Attention probabilities of one block of sentences, in numbers. Larger blocks leave the processor's cache and
 # cost more per token than the matrix products that they feed.
 BLOCK_NUMBERS = 1 << 20
@@ -34,6 +39,8 @@ def packed_attention(
     together. Returns the context (T, H) and, where ``received`` asks for it, the attention probability that each
     token receives, before dropout, summed over heads and queries (T,).
     """
+    if not received and dropout == 0.0 and _has_kernel(query):
+        return _varlen(query, key, value, lengths, heads), None
     if lengths.shape[0] == 1 or torch.compiler.is_exporting():
         return _attend(query, key, value, sentence, lengths, heads, dropout, received)
     blocks = _blocks(lengths.tolist(), heads)
@@ -50,6 +57,22 @@ def packed_attention(
         sums.append(total)
         row += tokens
     return torch.cat(contexts), torch.cat(sums) if received else None
+
+
+def _has_kernel(query: Tensor) -> bool:
+    """Whether torch attends to packed tokens as they are: in half precision on GPUs from compute capability 8.0 on."""
+    if varlen_attn is None or not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    return torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int) -> Tensor:
+    """(T, H) context from the kernel for packed sentences: no padding, no mask."""
+    width = query.shape[1]
+    bounds = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)  # (B + 1,) where sentences begin and end
+    longest = int(lengths.max())
+    query, key, value = (packed.view(-1, heads, width // heads) for packed in (query, key, value))
+    return varlen_attn(query, key, value, bounds, bounds, longest, longest).reshape(-1, width)
 
 
 def _blocks(lengths: list[int], heads: int) -> list[tuple[int, int, int]]:

@@ -185,7 +185,6 @@ def test_the_data_beside_a_run_are_found(tiny_study, tmp_path):
 )
 def test_problems_are_one_line(tiny_study, tmp_path, capsys, monkeypatch, options, expected):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(cli.COMMANDS, "export", ("ltp.commands.export", "…"))
     run = shutil.copytree(tiny_study.base, tmp_path / "model")  # away from its data
     arguments = ["export", str(run), "--output", str(tmp_path / "out"), *options]
     assert cli.main(arguments) == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from faults.warm import CLIENT, SOCKET
+from faults.warm import CLIENT, PATIENCE, SOCKET
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "environment.yml", "workflow", "profiles")
@@ -84,7 +84,7 @@ def said(folder: Path) -> str:
 def run(folder: Path, warm: str, *arguments: str, **environment: str) -> str:
     """Run Snakemake to its end, which must be a good one; returns what it said."""
     process = start(folder, warm, *arguments, **environment)
-    assert process.wait(300) == 0, said(folder)
+    assert process.wait(PATIENCE) == 0, said(folder)
     return said(folder)
 
 
@@ -102,7 +102,7 @@ def job_processes(folder: Path, needle: str) -> list[int]:
     return found
 
 
-def wait_for(what, seconds: float = 120.0):
+def wait_for(what, seconds: float = PATIENCE):
     """The first true answer of ``what()``."""
     until = time.monotonic() + seconds
     while not (answer := what()):

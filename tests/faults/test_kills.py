@@ -49,7 +49,7 @@ def kill_in(folder, warm, who, number, stage, delay):
             os.kill(job, number)
         else:  # the whole group, as a terminal does with Ctrl-C and as a power cut does
             os.killpg(process.pid, number)
-        process.wait(120)
+        process.wait(study.PATIENCE)
     finally:
         study.end(process)
     study.wait_for(lambda: not study.job_processes(folder, "--output"))

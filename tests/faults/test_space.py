@@ -166,7 +166,7 @@ def test_a_study_that_fills_the_disk_goes_on_when_there_is_room(undisturbed, dis
     ballast = fill(disk, 400_000)
     process = study.start(folder, warm)
     try:
-        assert process.wait(300) != 0
+        assert process.wait(study.PATIENCE) != 0
     finally:
         study.end(process)
     assert "o space left on" in study.said(folder)

@@ -48,7 +48,8 @@ def test_the_second_of_two_workflows_says_so_and_changes_nothing(long_study, war
         before = snapshot(long_study)
         second = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "1", "tables"],
-            cwd=long_study, env={**os.environ, study.SOCKET: warm}, capture_output=True, text=True, timeout=120,
+            cwd=long_study, env={**os.environ, study.SOCKET: warm},
+            capture_output=True, text=True, timeout=study.PATIENCE,
         )  # fmt: skip
         assert second.returncode == 1
         last = second.stderr.strip().splitlines()[-1]
@@ -57,7 +58,10 @@ def test_the_second_of_two_workflows_says_so_and_changes_nothing(long_study, war
         assert snapshot(long_study) == before
         assert first.poll() is None and study.job_processes(long_study, "--output") == [job]
         dry = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--dry-run"], cwd=long_study, capture_output=True, timeout=120
+            [sys.executable, "-m", "snakemake", "--dry-run"],
+            cwd=long_study,
+            capture_output=True,
+            timeout=study.PATIENCE,
         )
         assert dry.returncode == 0  # looking is allowed
     finally:
@@ -73,7 +77,7 @@ def test_a_job_that_outlives_its_workflow_is_not_joined_by_another(long_study, w
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
         second = study.start(long_study, warm)
-        assert second.wait(120) == 1
+        assert second.wait(study.PATIENCE) == 1
         said = study.said(long_study)
         assert "ltp train: results/sst2/seed~0/dense/base: process " in said
         assert "is at work here; wait for it or end it, then run again" in said
@@ -92,7 +96,7 @@ def test_a_direct_call_is_refused_where_another_is_at_work(long_study, warm):
         arguments = Path(f"/proc/{job}/cmdline").read_text(encoding="utf-8").split("\0")[1:-1]
         done = subprocess.run(
             [sys.executable, *arguments], cwd=long_study, env={**os.environ, study.SOCKET: warm},
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=study.PATIENCE,
         )  # fmt: skip
         assert done.returncode == 1 and "is at work here" in done.stderr.splitlines()[-1]
         assert first.poll() is None
@@ -122,7 +126,7 @@ def test_a_broken_grid_stops_at_once_and_what_is_there_stays(finished, warm, con
     before = snapshot(finished)
     (finished / "config/grid.yaml").write_text(content)
     process = study.start(finished, warm)
-    assert process.wait(120) == 1
+    assert process.wait(study.PATIENCE) == 1
     lines = [line for line in study.said(finished).splitlines() if not line.startswith("Using workflow specific")]
     assert len(lines) == 1 and lines[0].startswith("config/grid.yaml: ")
     assert snapshot(finished) == before
@@ -139,7 +143,7 @@ def test_a_damaged_record_is_refused_by_the_next_workflow_and_made_again_when_re
     path = finished / record(stage)
     path.write_bytes(path.read_bytes()[:200])
     process = study.start(finished, warm)
-    process.wait(300)
+    process.wait(study.PATIENCE)
     rows = {row["run"]: row for row in study.table(finished)}
     damaged = rows[str(RUNS[stage].relative_to("results"))]
     assert damaged["status"] == "damaged" or process.returncode != 0
@@ -159,7 +163,7 @@ def test_a_parent_that_vanishes_in_the_middle_stops_only_what_rests_on_it(undist
     try:
         study.wait_for(lambda: (folder / RUNS["hard"] / "checkpoint").exists())
         shutil.rmtree(folder / RUNS["soft"])
-        process.wait(300)
+        process.wait(study.PATIENCE)
     finally:
         study.end(process)
     study.run(folder, warm)

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SOCKET = "LTP_WARM"
+PATIENCE = 1800  # seconds: a busy machine is no fault
 CLIENT = f"""
 import json, os, signal, socket, sys
 
@@ -114,7 +115,7 @@ def commands(folder: Path) -> Iterator[str]:
     environment = {**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen([sys.executable, __file__, path], env=environment, start_new_session=True)
     try:
-        until = time.monotonic() + 300
+        until = time.monotonic() + PATIENCE
         while not os.path.exists(path):
             assert process.poll() is None and time.monotonic() < until, "the warm process did not come up"
             time.sleep(0.05)

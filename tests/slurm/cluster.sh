@@ -75,12 +75,22 @@ CONF
     return 1
 }
 
+end() {  # a process, gently at first
+    for signal in TERM KILL; do
+        kill "-$signal" "$1" 2> /dev/null || return 0
+        for _ in $(seq 20); do
+            case $(ps -o stat= -p "$1") in "" | Z*) return ;; esac
+            sleep 0.5
+        done
+    done
+}
+
 stop() {
     # shellcheck source=/dev/null
     . "$folder/environment" && timeout 10 scancel --user="$(id -un)" || true
     for name in slurmd slurmctld munged; do
         if [ -s "$folder/$name.pid" ]; then
-            kill "$(cat "$folder/$name.pid")" 2> /dev/null || true
+            end "$(cat "$folder/$name.pid")"
         fi
     done
 }

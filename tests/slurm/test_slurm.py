@@ -29,7 +29,7 @@ pytestmark = [
 ]
 # What the profile says, but for one machine that has nothing else to do and no accounting database.
 HASTE = [
-    "--jobs=4", "--cores=2", "--latency-wait=5", "--slurm-status-command=squeue",
+    "--jobs=4", "--cores=2", "--latency-wait=5", "--slurm-no-account", "--slurm-status-command=squeue",
     "--slurm-init-seconds-before-status-checks=1", "--seconds-between-status-checks=2",
 ]  # fmt: skip
 SOFT = "rotten_tomatoes/seed~0/ltp/temperature~0.001/lambda~{}/soft"
@@ -97,7 +97,7 @@ class Study:
                 cwd=self.folder, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
-    def wait(self, what, seconds: float = 600):
+    def wait(self, what, seconds: float = 1800):
         """The first true answer of ``what()``. Fails where the study ends, or the time is up, before there is one."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
