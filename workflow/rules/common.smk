@@ -107,7 +107,7 @@ def training(stage, pattern):
 
 
 def training_resources(pattern):
-    """The resources of a rule that trains: GPUs, and limits that a cluster holds a job to, wider at each attempt."""
+    """What a training asks for: GPUs, and limits that a cluster holds a job to, wider at each attempt."""
     return dict(
         gpu=GRID.config.gpus,
         mem_mb=lambda wildcards, attempt: limits.memory_mb(GRID, GRID.runs[directory(pattern, wildcards)], attempt),
