@@ -28,6 +28,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        run_outputs(),  # so that a run that was removed is made again, though there are tables without it
         rules.tables.output,
         rules.plots.output,
         rules.page.output,

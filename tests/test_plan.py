@@ -102,7 +102,7 @@ def test_the_farewell_adds_up_only_the_jobs_of_this_time(grid):
     lines = progress.farewell(root).splitlines()
     assert lines[0].startswith(f"tables  {root}/summary.csv")
     assert not any(line.startswith(("plots", "page")) for line in lines)
-    assert "for 2 jobs; job seconds ÷ (cores × wall seconds) = 8 ÷ (2 × " in lines[-1]
+    assert "for 2 jobs; job seconds × threads ÷ (cores × wall seconds) = 8 ÷ (2 × " in lines[-1]
 
 
 def test_progress_without_a_workflow_says_so(tmp_path):

@@ -27,6 +27,7 @@ RUNS = {  # stage → its directory below the copy of the project
     "soft": HOME / "ltp/temperature~0.01/lambda~0.2/soft",
     "hard": HOME / "ltp/temperature~0.01/lambda~0.2/hard/lr~0.001",
 }
+TARGETS = ("base", "soft", "hard", "tables")  # all but figures and the page, which take longer than the rest
 RECORDS = {"data": "task.json", "convert": "conversion.json"}
 
 
@@ -42,12 +43,12 @@ def grid_of(encoder: Path, text: Path, **sections) -> dict:
         "tasks": {"sst2": {"source": "local", "path": str(text)}},
         "data": {"max_length": 24, "train_examples": None, "validation_examples": None, "test_examples": None},
         "training": {"batch_size": 8, "checkpoint_minutes": 1.0e-6, "distillation": 0.5},
-        "base": {"learning_rate": 1.0e-3, "epochs": 4},
+        "base": {"learning_rate": 1.0e-3, "epochs": 2},
         "soft": {
             "temperatures": [0.01], "lambdas": [0.2], "learning_rate": 1.0e-3, "threshold_learning_rate": 2.0e-3,
-            "final_token_threshold": 0.06, "score_length": 16, "epochs": 4,
+            "final_token_threshold": 0.06, "score_length": 16, "epochs": 2,
         },
-        "hard": {"learning_rates": [1.0e-3], "epochs": 4},
+        "hard": {"learning_rates": [1.0e-3], "epochs": 2},
         "baselines": {"topk": None, "manual": None},
     } | sections  # fmt: skip
 
@@ -70,7 +71,7 @@ def start(folder: Path, warm: str, *arguments: str, **environment: str) -> subpr
     one_thread = ("--cores", "2", "--set-threads", "train_base=1")
     with open(folder / "said.txt", "wb") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *(arguments or ("tables",)), *one_thread],
+            [sys.executable, "-m", "snakemake", *(arguments or TARGETS), *one_thread],
             cwd=folder, env={**os.environ, SOCKET: warm, **environment}, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=said, stderr=said,
         )  # fmt: skip

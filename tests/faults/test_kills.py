@@ -1,4 +1,4 @@
-"""Kills: of one job or of the whole workflow, by every signal, in every stage, at moments drawn with a fixed seed."""
+"""Kills: of one job, of Snakemake alone or of both, by every signal, in every stage, at seeded random moments."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ ROWS = [
     *[("workflow", KILL, stage) for stage in RUNS],
     ("job", TERM, "soft"), ("job", INT, "hard"), ("job", TERM, "data"), ("job", INT, "base"),
     ("workflow", TERM, "base"), ("workflow", INT, "soft"), ("workflow", TERM, "hard"), ("workflow", INT, "convert"),
+    ("driver", TERM, "soft"), ("driver", INT, "hard"), ("driver", TERM, "data"),
 ]  # fmt: skip
 QUICK = {("job", KILL, "soft"), ("workflow", KILL, "hard")}
 
@@ -45,8 +46,8 @@ def kill_in(folder, warm, who, number, stage, delay):
     try:
         (job,) = study.wait_for(lambda: study.job_processes(folder, f"--output={RUNS[stage]}"))
         time.sleep(delay)
-        if who == "job":
-            os.kill(job, number)
+        if who != "workflow":  # one process alone; Snakemake then ends its jobs, or waits for them
+            os.kill(job if who == "job" else process.pid, number)
         else:  # the whole group, as a terminal does with Ctrl-C and as a power cut does
             os.killpg(process.pid, number)
         process.wait(study.PATIENCE)
@@ -61,7 +62,7 @@ def test_what_was_killed_is_done_again_and_ends_the_same(undisturbed, finished, 
     """Nothing half-made counts as a result, finished runs stay, and the rest ends as if nothing had happened."""
     remove(finished, stage)
     draw = random.Random(f"{who} {number} {stage}")
-    longest = {"data": 0.3, "convert": 0.05}.get(stage, 2.0)
+    longest = {"data": 0.3, "convert": 0.05}.get(stage, 1.0)
     kill_in(finished, warm, who, number, stage, draw.uniform(0, longest))
     if not (finished / study.record(stage)).exists():
         left = [path for path, _ in verify_tree(finished / "results")[1]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -61,6 +62,9 @@ def serve(path: str) -> None:
     listener.bind(path)
     listener.listen(64)
     while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:  # closed: the tests have ended, however they did
+            return
         channel, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -113,7 +117,9 @@ def commands(folder: Path) -> Iterator[str]:
     path = str(folder / "warm")
     here = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([sys.executable, __file__, path], env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, __file__, path], env=environment, start_new_session=True, stdin=subprocess.PIPE
+    )
     try:
         until = time.monotonic() + PATIENCE
         while not os.path.exists(path):

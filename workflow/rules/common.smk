@@ -53,7 +53,7 @@ RECIPES = {"data": 1, "convert": 1, "base": 1, "soft": 1, "hard": 1, "tables": 1
 # a soft run has hard runs after it; a baseline trains as long as both; a hard run is the shortest.
 PRIORITIES = {"data": 6, "base": 6, "convert_ltp": 5, "soft": 4, "convert_baseline": 3, "baseline": 2, "hard": 1}
 
-NUMBER = "-?[0-9.]+(e-?[0-9]+)?"
+NUMBER = "-?[0-9.]+(e[+-]?[0-9]+)?"
 BASELINE = f"topk/keep_rate~{NUMBER}|manual/threshold~{NUMBER}"
 
 
