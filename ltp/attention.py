@@ -41,7 +41,7 @@ def packed_attention(
     """
     if not received and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
-    if lengths.shape[0] == 1 or torch.compiler.is_exporting():
+    if lengths.shape[0] == 1:
         return _attend(query, key, value, sentence, lengths, heads, dropout, received)
     blocks = _blocks(lengths.tolist(), heads)
     if len(blocks) == 1:

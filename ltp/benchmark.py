@@ -26,7 +26,7 @@ from ltp.evaluation import load_pruned
 from ltp.export import require_onnx
 from ltp.model import LTPForSequenceClassification
 from ltp.profiles import SHAPES, calibrate, random_model
-from ltp.speed import COLUMNS
+from ltp.speed import COLUMNS, operating_points
 from ltp.speed_texts import Text, batches, read_texts
 from ltp.timing import interleaved, speedup
 
@@ -69,25 +69,53 @@ def benchmark(
     to compare with; unset: the run's own weights without pruning. ``settings.flops`` sets thresholds so that the
     text costs that share. Raises LTPError where contenders that should agree do not.
     """
+    measured = [
+        Measured(name, data_dirs, base, name if name in SHAPES else Path(name).resolve().name) for name in models
+    ]
+    return _measure(measured, output, settings)
+
+
+def benchmark_study(results: str | Path, output: str | Path, settings: Settings) -> list[dict[str, Any]]:
+    """The same for a finished study: each task's operating point of learned pruning against its dense model.
+
+    Raises LTPError where summary.csv has no such point.
+    """
+    points = operating_points(results)
+    measured = [Measured(str(point.run), [point.data], point.dense, point.model) for point in points]
+    return _measure(measured, output, settings)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model to time: a run or a shape, folders of text, the unpruned model (None: its own weights), a name."""
+
+    source: str
+    data_dirs: Sequence[str | Path]
+    base: str | Path | None
+    title: str
+
+
+def _measure(measured: Sequence[Measured], output: str | Path, settings: Settings) -> list[dict[str, Any]]:
     transformers_logging.set_verbosity_error()
     if threads := cpu_threads():
         torch.set_num_threads(threads)
-    texts = [text for folder in data_dirs for text in read_texts(Path(folder), settings.sentences, settings.lengths)]
     rows: list[dict[str, Any]] = []
-    for name in models:
-        model = _model(name)
-        if base and model.to_base().config.model_type != (plain := load_pruned(base).to_base()).config.model_type:
-            raise LTPError(f"base: {base} is a {plain.config.model_type}, {name} is not")
+    for item in measured:
+        texts = [
+            text for data in item.data_dirs for text in read_texts(Path(data), settings.sentences, settings.lengths)
+        ]
+        model, base = load_model(item.source), load_pruned(item.base).to_base() if item.base else None
+        if base and model.config.base_model_type != base.config.model_type:
+            raise LTPError(f"base: {item.base} is a {base.config.model_type}, {item.source} is not")
         with tempfile.TemporaryDirectory() as folder:
-            bench = _bench(model, load_pruned(base).to_base() if base else None, Path(folder))
-            title = name if name in SHAPES else Path(name).resolve().name
-            for row in _rows(title, bench, texts, settings):
+            for row in _rows(item.title, _bench(model, base, Path(folder)), texts, settings):
                 rows.append(row)
                 _write(Path(output), rows)  # an interrupted benchmark leaves what it has
     return rows
 
 
-def _model(name: str) -> LTPForSequenceClassification:
+def load_model(name: str) -> LTPForSequenceClassification:
+    """A run that prunes, or a shape with random weights. Raises LTPError for a model that does not prune."""
     if name in SHAPES:
         return random_model(name)
     model = load_pruned(name)

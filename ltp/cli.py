@@ -78,7 +78,7 @@ def _one_line(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}"
     # Writers without OSError of their own: safetensors, and torch's zip files.
     full = getattr(error, "errno", None) == errno.ENOSPC
-    if full or "No space left on device" in text or "file write failed" in text:
+    if full or any(sign in text for sign in ("No space left on device", "file write failed", "unexpected pos")):
         return f"no space left on the device below {Path.cwd()}, or where the output goes; free some and run again"
     return None
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltp.errors import LTPError
-from ltp.sources import Source, Table, file_sha256
+from ltp.records import file_sha256
+from ltp.sources import Source, Table
 from ltp.tasks import Task
 
 if TYPE_CHECKING:

@@ -196,7 +196,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             types = torch.zeros_like(ids)[None]
         hidden = self.encoder.embeddings(input_ids=ids[None], token_type_ids=types, position_ids=positions[None])[0]
         lengths = count_tokens(sentence, input_ids.shape[0])
-        if not torch.compiler.is_exporting() and not lengths.all():
+        if not lengths.all():
             row = int((lengths == 0).nonzero()[0])
             raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
         return PackedTokens(hidden, sentence, lengths, source)
@@ -207,7 +207,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             return False
         if self.config.prune_mode == "topk":
             return keep_rates[index] < 1.0
-        return torch.compiler.is_exporting() or thresholds[index].item() > 0.0
+        return thresholds[index].item() > 0.0
 
     def _attention(self, attention: nn.Module, tokens: PackedTokens, received: bool) -> tuple[Tensor, Tensor | None]:
         hidden = tokens.hidden

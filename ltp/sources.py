@@ -5,7 +5,6 @@ Text arrives as tables (`Table`), one for each split that the source has; nothin
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.checkpoints import check_checkpoint
 from ltp.errors import LTPError
+from ltp.records import file_sha256
 from ltp.settings_data import SOURCES, DataSettings
 from ltp.tasks import Task
 
@@ -91,12 +91,6 @@ def resolve_model(model: str, source: str | None = None, revision: str | None = 
         folder = fetch_model(model, revision, weights=weights)
     check_checkpoint(folder, weights=weights)
     return folder
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _package_folder(package: str, distribution: str) -> Path:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from ltp.tables import read_csv
+from ltp.errors import LTPError
+from ltp.summary import SUMMARY_COLUMNS
+from ltp.tables import SUMMARY, read_csv
 
 COLUMNS = {
     "contender": "short name",
@@ -36,7 +39,35 @@ COLUMNS = {
 
 def read_speed(path: str | Path) -> list[dict[str, str]]:
     """The rows of a speed.csv. Raises LTPError where it is missing or not one."""
-    return read_csv(Path(path), tuple(COLUMNS))
+    return read_csv(path, tuple(COLUMNS), maker="benchmark")
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a study recommends for a task: the pruned run, the dense run that it is measured against, their text."""
+
+    model: str
+    run: Path
+    dense: Path
+    data: Path
+
+
+def operating_points(results: str | Path) -> list[OperatingPoint]:
+    """The learned runs that summary.csv picks, of several seeds the first's. Raises LTPError where there is none."""
+    root = Path(results)
+    first = {
+        (row["task"], row["method"]): (row["model"], root / row["runs"].split(";")[0])
+        for row in read_csv(root / SUMMARY, SUMMARY_COLUMNS)
+        if row["runs"]
+    }
+    points = [
+        OperatingPoint(model, run, first[task, "dense"][1], root / task / "data")
+        for (task, method), (model, run) in first.items()
+        if method == "ltp"
+    ]
+    if not points:
+        raise LTPError(f"{root / SUMMARY}: no task has a learned setting within 1 point of dense; name the run to time")
+    return points
 
 
 def show(path: str | Path) -> str:

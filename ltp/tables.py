@@ -248,9 +248,12 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def read_csv(path: str | os.PathLike, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a table, as text. Raises LTPError when it is missing, cut, changed, or lacks one of ``columns``."""
-    mend = "make it again with `ltp tables`"
+def read_csv(path: str | os.PathLike, columns: Sequence[str], maker: str = "tables") -> list[dict[str, str]]:
+    """Rows of a table, as text. Raises LTPError when it is missing, cut, changed, or lacks one of ``columns``.
+
+    ``maker``: the command that writes such a table.
+    """
+    mend = f"make it again with `ltp {maker}`"
     try:
         with open(path, encoding="utf-8", newline="") as file:
             text = file.read()

@@ -15,12 +15,14 @@ from transformers import RobertaConfig
 
 from ltp import benchmark as bench_module
 from ltp import contenders, flops, speed, speed_plots
-from ltp.benchmark import Settings, benchmark
+from ltp.benchmark import Settings, benchmark, benchmark_study
+from ltp.cli import main
 from ltp.contenders import CONTENDERS, MaskedOnly
 from ltp.errors import LTPError
 from ltp.model import BASE_MODELS
 from ltp.profiles import SHAPES, calibrate, kept_after, random_model
 from ltp.speed_texts import batches, read_texts
+from ltp.summary import SUMMARY_COLUMNS
 from ltp.timing import interleaved, speedup
 
 WITHOUT_COMPILER = [item.name for item in CONTENDERS if "compiler" not in item.needs and "onnx" not in item.needs]
@@ -217,3 +219,52 @@ def test_another_architecture_is_no_base(tiny_study, tmp_path):
     tiny.base_model("roberta").save_pretrained(tmp_path / "roberta")
     with pytest.raises(LTPError, match=r"roberta is a roberta, .*converted is not"):
         benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "s.csv", Settings(), tmp_path / "roberta")
+
+
+def summary(path, *rows):
+    """A summary.csv with one row for each (task, method, runs)."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, SUMMARY_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"task": task, "model": "mini", "method": method, "runs": runs} for task, method, runs in rows)
+
+
+def test_a_study_gives_each_tasks_learned_point_and_its_dense_model(tmp_path):
+    dense, learned = "{0}/seed~0/dense/base;{0}/seed~1/dense/base", "{0}/seed~0/ltp/a;{0}/seed~1/ltp/a"
+    rows = [(task, method, runs.format(task)) for task in "ab" for method, runs in (("dense", dense), ("ltp", learned))]
+    summary(tmp_path / "summary.csv", *rows, ("b", "topk", "b/seed~0/topk/x"), ("c", "dense", "c/d"), ("c", "ltp", ""))
+    assert speed.operating_points(tmp_path) == [
+        speed.OperatingPoint(
+            "mini", tmp_path / task / "seed~0/ltp/a", tmp_path / task / "seed~0/dense/base", tmp_path / task / "data"
+        )
+        for task in "ab"
+    ]
+
+
+def test_a_study_without_a_learned_point_says_so(tmp_path):
+    summary(tmp_path / "summary.csv", ("a", "dense", "a/d"), ("a", "ltp", ""))
+    with pytest.raises(LTPError, match="no task has a learned setting within 1 point of dense; name the run to time"):
+        speed.operating_points(tmp_path)
+
+
+def test_the_points_of_a_study_are_timed_against_its_dense_model(tiny_study, tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task/data").symlink_to(tiny_study.data)
+    summary(
+        tmp_path / "summary.csv", ("task", "dense", str(tiny_study.base)), ("task", "ltp", str(tiny_study.converted))
+    )
+    settings = Settings(batch_sizes=(2,), sentences=4, repeats=1, only=("hf-dynamic",))
+    rows = benchmark_study(tmp_path, tmp_path / "speed.csv", settings)
+    assert {row["model"] for row in rows} == {"mini"} and {row["contender"] for row in rows} == {"hf-dynamic", "ltp"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--data", "d", "--study", "results"]])
+def test_either_models_and_text_or_a_study(arguments, capsys):
+    assert main(["benchmark", *arguments]) != 0
+    assert "give either MODEL and --data, or --study" in capsys.readouterr().err
+
+
+def test_a_damaged_table_of_times_names_what_makes_it_again(tmp_path):
+    (tmp_path / "speed.csv").write_text("contender\n")
+    with pytest.raises(LTPError, match=r"lacks column title .*make it again with `ltp benchmark`"):
+        speed.show(tmp_path / "speed.csv")

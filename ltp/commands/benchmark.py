@@ -3,8 +3,9 @@
 
 def add_arguments(parser):
     """The arguments of ``ltp benchmark``."""
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="runs that prune; or bert-base, roberta-base")
-    parser.add_argument("--data", required=True, nargs="+", metavar="DIR", help="text, from `ltp data`")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="runs that prune; or bert-base, roberta-base")
+    parser.add_argument("--study", metavar="DIR", help="instead: results whose operating points to time")
+    parser.add_argument("--data", nargs="+", metavar="DIR", help="text, from `ltp data`")
     parser.add_argument("--output", default="results/speed.csv", help="CSV to write; figures go to plots/ beside it")
     parser.add_argument("--base", help="the unpruned model to compare with (default: the same weights, unpruned)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], help="batch sizes")
@@ -17,14 +18,20 @@ def add_arguments(parser):
 
 def run(arguments):
     """``ltp benchmark``: measure, write, show."""
-    from ltp.benchmark import Settings, benchmark
+    from ltp.benchmark import Settings, benchmark, benchmark_study
+    from ltp.errors import LTPError
     from ltp.speed import show
     from ltp.speed_plots import write_speed_plots
 
+    if bool(arguments.study) == bool(arguments.models and arguments.data):
+        raise LTPError("benchmark: give either MODEL and --data, or --study")
     settings = Settings(
         arguments.batch, arguments.sentences, arguments.repeats, arguments.lengths, arguments.flops, arguments.only
     )
-    benchmark(arguments.models, arguments.data, arguments.output, settings, arguments.base)
+    if arguments.study:
+        benchmark_study(arguments.study, arguments.output, settings)
+    else:
+        benchmark(arguments.models, arguments.data, arguments.output, settings, arguments.base)
     print(show(arguments.output))
     for path in write_speed_plots(arguments.output):
         print(path)

@@ -47,7 +47,7 @@ pathvars:
 
 
 # Raise a stage's number when its code changes what it makes: its runs, and all that rests on them, are made anew.
-RECIPES = {"data": 1, "convert": 1, "base": 1, "soft": 1, "hard": 1, "tables": 1, "plots": 1, "examples": 1, "page": 1}
+RECIPES = dict.fromkeys(("data", "convert", "base", "soft", "hard", "tables", "plots", "examples", "page", "speed"), 1)
 
 # Of the jobs that are ready, those with the longest way to go start first, so that no core idles at the end:
 # a soft run has hard runs after it; a baseline trains as long as both; a hard run is the shortest.

@@ -1,0 +1,96 @@
+"""How much of the FLOPs reduction any implementation could turn into time here: the matrix products alone, timed.
+
+    python benchmarks/roofline.py MODEL --data DIR [--batch 1 32] [--flops 0.5]
+
+MODEL is a run that prunes, or a shape (bert-base, roberta-base). The six weight matrices of every layer are multiplied
+with as many rows as the unpruned and the pruned encoder give them, and nothing else is done: no attention, no scores,
+no copies. Few rows cost more than their share, for the weights come from memory however few use them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch.nn.functional import linear
+
+from ltp.benchmark import load_model
+from ltp.environment import cpu_threads
+from ltp.flops import summarise
+from ltp.model import LTPForSequenceClassification
+from ltp.profiles import calibrate
+from ltp.speed_texts import batches, read_texts
+from ltp.timing import interleaved, speedup
+
+
+def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], list[int]]]) -> Callable[[], None]:
+    """A pass over batches: per batch the rows of every layer's attention, and of its output and feed-forward."""
+    layers = model.encoder.encoder.layer
+    most = max(max(attention) for attention, _ in counts)
+    narrow = torch.randn(most, model.config.hidden_size)
+    wide = torch.randn(most, model.config.intermediate_size)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for attention, ffn in counts:
+            for layer, before, after in zip(layers, attention, ffn, strict=True):
+                own = layer.attention.self
+                for part in (own.query, own.key, own.value):
+                    linear(narrow[:before], part.weight, part.bias)
+                for part, rows in (
+                    (layer.attention.output.dense, narrow),
+                    (layer.intermediate.dense, narrow),
+                    (layer.output.dense, wide),
+                ):
+                    linear(rows[:after], part.weight, part.bias)
+
+    return run
+
+
+def main() -> None:
+    """Count the rows on real sentences, time the products, print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--sentences", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--flops", type=float)
+    options = parser.parse_args()
+    if threads := cpu_threads():
+        torch.set_num_threads(threads)
+    model = load_model(options.model).eval()
+    text = next(read_texts(options.data, options.sentences, ()))
+    if options.flops:
+        _, whole = next(batches(text, "sorted", len(text.rows), model.config))
+        calibrate(model, whole, options.flops)
+    for size in options.batch:
+        dense, pruned, attended, fed, lengths = [], [], [], [], []
+        for places, batch in batches(text, "sorted", size, model.config):
+            with torch.inference_mode():
+                found = model(**batch)
+            own = [len(text.rows[place]["input_ids"]) for place in places]
+            dense.append(([sum(own)] * model.layers,) * 2)
+            pruned.append((found.attention_tokens.sum(0).tolist(), found.ffn_tokens.sum(0).tolist()))
+            attended.append(found.attention_tokens)
+            fed.append(found.ffn_tokens)
+            lengths += own
+        relative = summarise(
+            torch.cat(attended).numpy(), torch.cat(fed).numpy(), lengths,
+            model.config.hidden_size, model.config.intermediate_size,
+        )["relative"]  # fmt: skip
+        seconds = interleaved({"dense": products(model, dense), "pruned": products(model, pruned)}, options.repeats)
+        gain = speedup(seconds["dense"], seconds["pruned"])
+        milliseconds = {name: 1000 * median(times) / len(dense) for name, times in seconds.items()}
+        print(
+            f"{text.name}, batch {size}, {torch.get_num_threads()} threads: matrix products "
+            f"{milliseconds['dense']:.2f} ms unpruned, {milliseconds['pruned']:.2f} ms pruned, {gain:.2f} ×; "
+            f"FLOPs {1 / relative:.2f} × fewer; share {gain * relative:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
