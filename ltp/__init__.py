@@ -5,17 +5,12 @@ The registration waits until transformers itself is imported, so tables, plots a
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.util
 import sys
 
 __version__ = "0.1.0"
-
-
-def _register() -> None:
-    from ltp.model import register
-
-    register()
 
 
 class _AfterTransformers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -35,10 +30,10 @@ class _AfterTransformers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        _register()
+        importlib.import_module("ltp.model")  # registers itself; in the middle of its own import, it does so at its end
 
 
 if "transformers" in sys.modules:
-    _register()
+    importlib.import_module("ltp.model")
 else:
     sys.meta_path.insert(0, _AfterTransformers())

@@ -256,7 +256,5 @@ class LTPForSequenceClassification(PreTrainedModel):
         return functional.cross_entropy(logits, labels.view(-1))
 
 
-def register() -> None:
-    """Make AutoConfig and AutoModelForSequenceClassification know the ``ltp`` model type."""
-    AutoConfig.register("ltp", LTPConfig, exist_ok=True)
-    AutoModelForSequenceClassification.register(LTPConfig, LTPForSequenceClassification, exist_ok=True)
+AutoConfig.register("ltp", LTPConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(LTPConfig, LTPForSequenceClassification, exist_ok=True)

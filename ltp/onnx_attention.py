@@ -1,6 +1,5 @@
-"""Attention and token removal as ONNX operators, for one sentence alone and for several.
+"""Attention and token removal as ONNX operators.
 
-Both classes answer the same calls, and keep ``lengths`` (B,), the tokens that each sentence has now.
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head, K tokens kept.
 """
 
@@ -39,49 +38,8 @@ class Rule:
             self.limits = thresholds.tolist()
 
 
-class OneSentence:
-    """A batch of one: its tokens are the rows and all are real, so nothing is padded or masked."""
-
-    def __init__(self, graph: Graph, rule: Rule, lengths: str) -> None:
-        self.graph, self.rule, self.lengths, self.original_lengths = graph, rule, lengths, lengths
-
-    def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
-        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of what stays."""
-        graph, rule = self.graph, self.rule
-        heads = graph("Reshape", projected, whole_numbers(-1, 3 * rule.heads, rule.depth))
-        heads = graph("Transpose", heads, perm=[1, 0, 2])  # (3A, N, D)
-        query, key, value = graph("Split", heads, axis=0, num_outputs=3, outputs=3)  # each (A, N, D)
-        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 2, 1]))
-        probabilities = graph("Softmax", graph("Mul", scores, rule.scale), axis=-1)  # (A, N, N)
-        if rule.prunes[layer]:
-            received = graph("ReduceSum", probabilities, whole_numbers(0, 1), keepdims=0)  # (N,)
-            rows = self._choose(received, layer)
-            probabilities = graph("Gather", probabilities, rows, axis=1)  # what is dropped needs no context
-            hidden = graph("Gather", hidden, rows)
-            self.lengths = graph("Shape", rows)
-        context = graph("Transpose", graph("MatMul", probabilities, value), perm=[1, 0, 2])
-        return graph("Reshape", context, whole_numbers(-1, rule.hidden)), hidden
-
-    def _choose(self, received: str, layer: int) -> str:
-        """(N,) -> (K,) rising rows of the tokens that stay, by the rules of ltp.pruners."""
-        graph, rule, zero = self.graph, self.rule, whole_numbers(0)
-        if rule.mode not in ("absolute_threshold", "topk"):
-            received = graph("Div", received, graph("ReduceMax", received))
-        scores = graph("ScatterElements", received, zero, INFINITY[None])  # the first token stays
-        if rule.mode == "topk":
-            count = wanted(graph, self.original_lengths, rule.keep_rates[layer])
-            best = graph("TopK", scores, count, outputs=2)[1]
-            return graph("TopK", best, count, largest=0, outputs=2)[0]
-        stay = graph("GreaterOrEqual", scores, np.float32(rule.limits[layer]))
-        return graph("Squeeze", graph("NonZero", stay), zero)
-
-    def first_rows(self) -> np.ndarray:
-        """(1,) the row of the first token."""
-        return whole_numbers(0)
-
-
 class Sentences:
-    """Several sentences: packed rows (T,) outside of attention, a padded table (B, N) inside."""
+    """The sentences of a batch: packed rows (T,) outside of attention, a padded table (B, N) inside."""
 
     def __init__(self, graph: Graph, rule: Rule, lengths: str) -> None:
         self.graph, self.rule, self.original_lengths = graph, rule, lengths

@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs: operators by name, weights as constants shared by all subgraphs.
+"""A small writer of ONNX graphs: operators and constants by name.
 
 Only operators of the ONNX standard are written; the runtime fuses what it can. Needs the ``onnx`` package.
 """
@@ -12,7 +12,6 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
-_value = helper.make_tensor_value_info
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9
 
@@ -33,13 +32,9 @@ class Constants:
             self.tensors.append(numpy_helper.from_array(value, self._known[key]))
         return self._known[key]
 
-    def holds(self, name: str) -> bool:
-        """Whether an array of this name is stored."""
-        return (name,) in self._known
-
 
 class Graph:
-    """The nodes of a graph or of a branch in it. Values are known by their names."""
+    """The nodes of a graph. Values are known by their names."""
 
     def __init__(self, name: str, constants: Constants) -> None:
         self.name, self.constants = name, constants
@@ -56,24 +51,6 @@ class Graph:
         made = [named] if named else [f"{self.name}_{operator}_{len(self.nodes)}_{index}" for index in range(outputs)]
         self.nodes.append(helper.make_node(operator, names, made, name=made[0], **attributes))
         return made[0] if outputs == 1 else made
-
-    def choose(self, condition: str, yes: Graph, no: Graph, results: Sequence[tuple[int, str, str]]) -> list[str]:
-        """An If node; ``results`` holds an element type and the names of what the two branches give."""
-        then_branch = yes.finish([], [_value(name, kind, None) for kind, name, _ in results])
-        else_branch = no.finish([], [_value(name, kind, None) for kind, _, name in results])
-        return self("If", condition, outputs=len(results), then_branch=then_branch, else_branch=else_branch)
-
-    def repeat(self, times: str, body: Graph, index: str, results: Sequence[tuple[int, str]]) -> list[str]:
-        """A Loop node that runs ``body`` ``times`` () times; inside, ``index`` () counts from 0.
-
-        ``results`` holds an element type and the name of what each round gives; they come back stacked.
-        """
-        running, on = f"{body.name}_running", body("Identity", np.array(True))
-        proto = body.finish(
-            [_value(index, INT64, []), _value(running, BOOL, [])],
-            [_value(on, BOOL, []), *(_value(name, kind, None) for kind, name in results)],
-        )
-        return self("Loop", times, np.array(True), outputs=len(results), body=proto)
 
     def finish(self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> GraphProto:
         """The graph as ONNX holds it, without its constants."""

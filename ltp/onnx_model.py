@@ -1,8 +1,8 @@
 """The pruning encoder as an ONNX graph: tokens are removed, batch and length are free.
 
-The graph has two branches. Long sentences, and one alone, run one after the other: without padding, without a mask,
-and with tables that stay in the processor's cache. Short ones run side by side, so that the linear layers read their
-weights once: packed rows there, padding in attention alone.
+Linear layers see packed rows, and padding exists in attention alone. There are no branches: ONNX Runtime lays the
+weights out anew when it loads a model, but not those that a branch or a loop reads, which makes batches of one a third
+slower.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, L layers, C classes.
 """
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from ltp.errors import LTPError
 from ltp.model import LTPForSequenceClassification
-from ltp.onnx_attention import FLAT, OneSentence, Rule, Sentences
+from ltp.onnx_attention import FLAT, Rule, Sentences
 from ltp.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, layer_norm, linear, make_model, whole_numbers
 
-LONG = 128  # tokens in a mean sentence from which sentences run one after the other
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "gelu": lambda graph, values: graph("Gelu", values),
     "gelu_new": lambda graph, values: graph("Gelu", values, approximate="tanh"),
@@ -45,7 +44,7 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     weights = _Weights(model, int8)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if config.type_vocab_size > 1 else [])
     hidden, lengths = weights.embed(graph, *names)
-    results = _encode(graph, weights, rule, hidden, lengths)
+    results = weights.encode(graph, hidden, Sentences(graph, rule, lengths))
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():
         graph("Identity", value, named=name)
@@ -61,30 +60,8 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     )
 
 
-def _encode(graph: Graph, weights: _Weights, rule: Rule, hidden: str, lengths: str) -> list[str]:
-    """All layers, one sentence after the other or all side by side, whichever is faster for this batch."""
-    kinds = (FLOAT, INT64, INT64)
-    each, one, many = (Graph(name, graph.constants) for name in ("each", "one", "many"))
-    sentences = graph("Size", lengths)
-    ends = graph("CumSum", lengths, np.int64(0))
-
-    index, axis = "one_index", whole_numbers(0)
-    place = one("Unsqueeze", index, axis)
-    length, end = one("Gather", lengths, place), one("Gather", ends, place)
-    rows = one("Slice", hidden, one("Sub", end, length), end, axis)
-    alone = weights.encode(one, rows, OneSentence(one, rule, length))
-    alone = [one("Squeeze", result, axis) for result in alone]  # (H,), (L,), (L,)
-    in_turn = each.repeat(sentences, one, index, list(zip(kinds, alone, strict=True)))
-    together = weights.encode(many, hidden, Sentences(many, rule, lengths))
-
-    tokens = graph("ReduceSum", lengths, keepdims=0)
-    long = graph("GreaterOrEqual", tokens, graph("Mul", sentences, np.int64(LONG)))
-    condition = graph("Or", graph("Equal", sentences, np.int64(1)), long)
-    return graph.choose(condition, each, many, list(zip(kinds, in_turn, together, strict=True)))
-
-
 class _Weights:
-    """Writes the parts that have weights; both branches read the same ones."""
+    """Writes the parts that have weights."""
 
     def __init__(self, model: LTPForSequenceClassification, int8: bool) -> None:
         self.model, self.config, self.int8 = model, model.config, int8
@@ -122,7 +99,7 @@ class _Weights:
             terms.append(graph("Gather", segments, graph("Gather", graph("Reshape", types, FLAT), source)))
         return self.norm(graph, terms, "embeddings", module.LayerNorm), lengths
 
-    def encode(self, graph: Graph, hidden: str, sentences: OneSentence | Sentences) -> tuple[str, str, str]:
+    def encode(self, graph: Graph, hidden: str, sentences: Sentences) -> tuple[str, str, str]:
         """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L)."""
         attention_tokens, ffn_tokens = [], []
         for index, layer in enumerate(self.model.encoder.encoder.layer):

@@ -23,7 +23,6 @@ from ltp import export, onnx_model  # noqa: E402
 from ltp.settings import PruningSettings  # noqa: E402
 
 MODES = [*tiny.PRUNING, "none"]
-ROUTES = {"one after the other": 1, "side by side": 10**6}  # from how many tokens in a mean sentence
 
 
 def model_of(kind, mode, **config):
@@ -45,11 +44,9 @@ def assert_same(model, runtime, batch):
     return expected
 
 
-@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("kind", tiny.KINDS)
 @pytest.mark.parametrize("mode", MODES)
-def test_one_file_takes_every_batch_and_length(kind, mode, route, monkeypatch):
-    monkeypatch.setattr(onnx_model, "LONG", ROUTES[route])
+def test_one_file_takes_every_batch_and_length(kind, mode):
     model = model_of(kind, mode)
     runtime = runtime_of(model)
     for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31], [5] * 4, [1, 1]):

@@ -62,7 +62,7 @@ def saved(tmp_path_factory):
     return folder, model
 
 
-@pytest.mark.parametrize("imports", ["import ltp, transformers", "import transformers, ltp"])
+@pytest.mark.parametrize("imports", ["import ltp, transformers", "import transformers, ltp", "import ltp.model"])
 def test_loads_after_import_in_either_order_and_runs_in_a_pipeline(saved, imports):
     folder, model = saved
     printed = run(LOAD.format(imports=imports, path=str(folder))).splitlines()
