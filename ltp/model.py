@@ -164,7 +164,8 @@ class LTPForSequenceClassification(PreTrainedModel):
                 regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
             elif prunes:
                 rows = self._decide(index, received, tokens, original_lengths, thresholds, keep_rates)
-                context, tokens = context.index_select(0, rows), tokens.keep(rows)
+                if len(rows) < len(context):  # else nothing has to be copied
+                    context, tokens = context.index_select(0, rows), tokens.keep(rows)
             ffn_tokens.append(tokens.lengths)
             attended = layer.attention.output(context, tokens.hidden)
             hidden = layer.output(layer.intermediate(attended), attended)
