@@ -15,7 +15,7 @@ test: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow" --ignore tests/faults
 
 faults: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/faults
