@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import importlib
 import os
 import sys
+import traceback
 import typing
 from dataclasses import fields
 from pathlib import Path
@@ -55,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if (line := _one_line(error)) is None:
             raise
+        traceback.clear_frames(error.__traceback__)  # else a progress bar of theirs is drawn once more, below the line
+        gc.collect()
         print(f"ltp {chosen}: {line}", file=sys.stderr)
         return 1
 

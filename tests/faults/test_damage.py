@@ -142,11 +142,11 @@ def test_damage_is_named_refused_and_never_averaged_in(finished, monkeypatch, ca
     assert any(line.startswith("UNSOUND") and str(RUNS[stage]) in line for line in out.splitlines())
 
     if stage in NEXT:
-        shutil.rmtree(RUNS[NEXT[stage]])
-        uses_base = name == "train_logits.safetensors"
-        line = refused(capfd, *command("soft" if uses_base else NEXT[stage]))
+        following = "soft" if name == "train_logits.safetensors" else NEXT[stage]  # the first that reads the file
+        shutil.rmtree(RUNS[following])
+        line = refused(capfd, *command(following))
         assert str(RUNS[stage]) in line
-        assert not record(NEXT[stage]).exists()
+        assert not record(following).exists()
     if stage in ("base", "soft", "hard"):
         assert main(["tables", "results"]) == 0
         with open("results/runs.csv", newline="") as file:
