@@ -106,6 +106,16 @@ def test_a_part_of_the_study_can_be_asked_for_by_name(checkout, target, jobs):
     assert planned(checkout, target) == jobs
 
 
+def test_speed_is_measured_only_where_it_is_asked_for(checkout):
+    assert "speed" in planned(checkout, "speed") and "speed" not in planned(checkout)
+
+
+def test_the_workflow_is_read_where_no_cores_are_given(checkout):
+    """As by --unlock, and by a driver that gives its jobs to a cluster."""
+    done = snakemake(checkout, "--unlock")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_grid_on_the_command_line_stands_in_the_place_of_the_default_one(checkout):
     (checkout / "other.yaml").write_text("tasks: {imdb: {}}\nbaselines: {topk: null, manual: null}\nresults_dir: out\n")
     assert planned(checkout, "--configfile", "other.yaml")["prepare_data"] == 1

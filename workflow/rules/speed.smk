@@ -16,7 +16,7 @@ rule speed:
         "<benchmarks>/speed.tsv"
     conda:
         "../../environment.yml"
-    threads: workflow.cores or 1
+    threads: lambda wildcards: workflow.cores if workflow.local_exec else 4
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
