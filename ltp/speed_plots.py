@@ -108,7 +108,7 @@ def latency_figure(rows: Sequence[Row], title: str) -> Figure:
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set_xlabel("ms a sentence (blue: tokens removed)")
-    axes.set_title(title, loc="left", fontweight="bold", pad=4)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=axes.title.get_fontsize())  # as wide as it is
     return figure
 
 
