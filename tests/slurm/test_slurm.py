@@ -79,7 +79,7 @@ def runs(path: Path) -> list[dict[str, str]]:
 def local(checkout) -> list[dict[str, str]]:
     """The runs of the study on this machine, undisturbed."""
     alone = shutil.copytree(checkout, checkout.with_name("alone"))
-    # Results of the same name, which is part of a run's fingerprint: it hashes the command's settings.
+    # Results of the same name: a run's fingerprint covers its parent's path.
     done = subprocess.run(snakemake("cluster", "--cores=2"), cwd=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return runs(alone / "cluster/runs.csv")
