@@ -37,24 +37,28 @@ def remove(folder, stage):
     """Take the results of a stage and of all after it away."""
     order = list(RUNS)
     for gone in order[order.index(stage) :]:
-        shutil.rmtree(folder / RUNS[gone])
+        shutil.rmtree(folder / RUNS[gone], ignore_errors=True)
 
 
 def kill_in(folder, warm, who, number, stage, delay):
-    """Start the workflow, and ``delay`` seconds into the stage's job send the signal; returns the workflow."""
+    """Start the workflow, and ``delay`` seconds into the stage's job send the signal; False if the job was faster."""
     process = study.start(folder, warm)
     try:
         (job,) = study.wait_for(lambda: study.job_processes(folder, f"--output={RUNS[stage]}"))
         time.sleep(delay)
-        if who != "workflow":  # one process alone; Snakemake then ends its jobs, or waits for them
-            os.kill(job if who == "job" else process.pid, number)
-        else:  # the whole group, as a terminal does with Ctrl-C and as a power cut does
-            os.killpg(process.pid, number)
+        try:
+            os.kill(job, 0)  # sends nothing: is it still there?
+            if who != "workflow":  # one process alone; Snakemake then ends its jobs, or waits for them
+                os.kill(job if who == "job" else process.pid, number)
+            else:  # the whole group, as a terminal does with Ctrl-C and as a power cut does
+                os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return False
         process.wait(study.PATIENCE)
     finally:
         study.end(process)
     study.wait_for(lambda: not study.job_processes(folder, "--output"))
-    return process
+    return True
 
 
 @pytest.mark.parametrize(("who", "number", "stage"), rows())
@@ -63,7 +67,10 @@ def test_what_was_killed_is_done_again_and_ends_the_same(undisturbed, finished, 
     remove(finished, stage)
     draw = random.Random(f"{who} {number} {stage}")
     longest = {"data": 0.3, "convert": 0.05}.get(stage, 1.0)
-    kill_in(finished, warm, who, number, stage, draw.uniform(0, longest))
+    delay = draw.uniform(0, longest)
+    while not kill_in(finished, warm, who, number, stage, delay):
+        remove(finished, stage)
+        delay /= 2
     if not (finished / study.record(stage)).exists():
         left = [path for path, _ in verify_tree(finished / "results")[1]]
         assert set(left) <= {finished / RUNS[stage]}
