@@ -25,7 +25,9 @@ def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
         "tags": ["token-pruning", "ltp"],
         "base_model": metrics["model"],
     }
-    scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics["metrics"][split].items())
+    shown = [name for name in metrics["metrics"] if name.startswith(split)]  # MNLI: test, test_mismatched
+    rows = {name: [f"{metrics['metrics'][each][name]:.4f}" for each in shown] for name in metrics["metrics"][split]}
+    scores = "\n".join(f"| {name} | {' | '.join(row)} |" for name, row in rows.items())
     settings = "\n".join(f"| {key} | {value} |" for key, value in sorted(metrics["settings"].items()))
     load = "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
     if metrics["stage"] != "base":
@@ -45,8 +47,8 @@ model = AutoModelForSequenceClassification.from_pretrained("path/to/this/directo
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/directory")
 ```
 
-| {split} | |
-|---|---|
+| | {" | ".join(shown)} |
+|---|{"---|" * len(shown)}
 {scores}
 
 | setting | value |

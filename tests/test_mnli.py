@@ -44,3 +44,10 @@ def test_both_stand_in_the_tables(run, tmp_path):
         assert float(row[f"{split}_accuracy"]) == pytest.approx(100 * metrics[split]["accuracy"], abs=0.01)
     (summary, *_) = csv.DictReader((tmp_path / "summary.csv").open())
     assert f"test_mismatched_accuracy={100 * metrics['test_mismatched']['accuracy']:.2f}" in ",".join(summary.values())
+
+
+def test_both_stand_on_the_model_card(run):
+    card, metrics = (run / "README.md").read_text(), read_metrics(run)["metrics"]
+    matched, mismatched = (metrics[split]["accuracy"] for split in ("test", "test_mismatched"))
+    assert "| | test | test_mismatched |\n|---|---|---|\n" in card
+    assert f"| accuracy | {matched:.4f} | {mismatched:.4f} |" in card
