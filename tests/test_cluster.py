@@ -58,6 +58,8 @@ def test_a_dry_run_with_the_profile_plans_the_study(name, tmp_path):
     assert re.search(r"^total +16$", plan, re.MULTILINE)
     for group in ("conversions_rotten_tomatoes_0", "figures"):  # one job for three conversions, one for what is drawn
         assert len(re.findall(rf"Group job {group}\b", plan)) == 1
+    # The group of a job that reads every run makes Snakemake's work grow with the square of their number.
+    assert re.search(r"^Job \d+: tables$", plan, re.MULTILINE)
 
 
 def grid(**changes) -> Grid:
@@ -155,5 +157,5 @@ def test_the_scripts_for_kubernetes_run_a_study(checkout, tmp_path):
     assert (checkout / "results/runs.csv").exists()
     asked = [json.loads(path.read_text())["spec"] for path in sorted(jobs.iterdir()) if path.suffix == ".json"]
     gpus = [spec["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu") for spec in asked]
-    assert sorted(map(str, gpus)) == ["1"] * 5 + ["None"] * 3  # data, conversions, figures
+    assert sorted(map(str, gpus)) == ["1"] * 5 + ["None"] * 4  # data, conversions, tables, figures
     assert all(spec["activeDeadlineSeconds"] >= 600 and spec["backoffLimit"] == 0 for spec in asked)
