@@ -1,4 +1,4 @@
-"""What importance scores, the decision and the copies cost where nothing is dropped: packed, with and without them.
+"""What importance scores, and the decision after them, cost where nothing is dropped: packed, with and without.
 
     python benchmarks/scores.py MODEL --data DIR... [--batch 1 32]
 
@@ -8,6 +8,7 @@ MODEL is a run that prunes, or a shape (bert-base, roberta-base).
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +20,7 @@ from ltp.environment import cpu_threads
 from ltp.model import LTPForSequenceClassification
 from ltp.settings import PruningSettings
 from ltp.speed_texts import batches, read_texts
-from ltp.timing import interleaved, speedup
+from ltp.timing import interleaved
 
 
 def main() -> None:
@@ -35,7 +36,10 @@ def main() -> None:
         torch.set_num_threads(threads)
     base = load_model(options.model).to_base().eval()
     dense = unpruned(base)
-    scored = LTPForSequenceClassification.from_base(base, PruningSettings(final_token_threshold=1e-9)).eval()
+    settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and judges, no token goes
+    decided, scored = (LTPForSequenceClassification.from_base(base, settings).eval() for _ in range(2))
+    scored._decide = lambda index, received, tokens, *rest: torch.arange(len(tokens.hidden))
+    models = {"neither": dense, "scores": scored, "scores and decision": decided}
     for folder in options.data:
         text = next(read_texts(folder, options.sentences, ()))
         for size in options.batch:
@@ -47,13 +51,15 @@ def main() -> None:
                         model(**batch)
 
             with torch.inference_mode():
-                assert all((scored(**batch).ffn_tokens == scored(**batch).attention_tokens).all() for batch in made)
-            seconds = interleaved({"dense": lambda: passes(dense), "scored": lambda: passes(scored)}, options.repeats)
-            cost = speedup(seconds["scored"], seconds["dense"]) - 1
+                assert all((decided(**batch).ffn_tokens == decided(**batch).attention_tokens).all() for batch in made)
+            contenders = {name: partial(passes, model) for name, model in models.items()}
+            seconds = interleaved(contenders, options.repeats)
             times = {name: 1000 * median(values) / len(made) for name, values in seconds.items()}
+            cost = {name: 100 * (value / times["neither"] - 1) for name, value in times.items()}
             print(
-                f"{text.name}, at most {text.max_length} tokens, batch {size}: {times['dense']:.2f} ms without, "
-                f"{times['scored']:.2f} ms with scores: {100 * cost:+.1f} %"
+                f"{text.name}, at most {text.max_length} tokens, batch {size}: {times['neither']:.2f} ms; "
+                f"scores {cost['scores']:+.1f} %; scores and decision {cost['scores and decision']:+.1f} %",
+                flush=True,
             )
 
 

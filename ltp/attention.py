@@ -152,8 +152,8 @@ def _scored(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) 
     """
     sentences, heads, longest, depth = queries.shape
     rows = sentences * heads  # a sentence's head is one product
-    query = (queries * depth**-0.5).reshape(rows, longest, depth)
-    key, value = keys.reshape(rows, longest, depth).transpose(1, 2), values.reshape(rows, longest, depth)
+    query, key, value = (part.reshape(rows, longest, depth) for part in (queries, keys, values))
+    key = key.transpose(1, 2)
     mask = asking = None
     if real is not None:
         mask = torch.zeros_like(real, dtype=query.dtype).masked_fill_(~real, torch.finfo(query.dtype).min)
@@ -163,7 +163,8 @@ def _scored(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) 
     table = query.new_empty(min(step, rows), longest, longest)
     for start in range(0, rows, step):
         block = slice(start, min(start + step, rows))
-        scores = torch.bmm(query[block], key[block], out=table[: block.stop - start])
+        scores = table[: block.stop - start]
+        torch.baddbmm(scores, query[block], key[block], beta=0, alpha=depth**-0.5, out=scores)
         if mask is not None:
             scores.add_(mask[block])
         torch.softmax(scores, -1, out=scores)

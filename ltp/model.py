@@ -129,6 +129,11 @@ class LTPForSequenceClassification(PreTrainedModel):
             return torch.full((self.layers,), final)
         return None
 
+    def limits(self) -> list[float] | None:
+        """The thresholds as numbers, to decide by: read once, as each look into a tensor costs."""
+        thresholds = self.thresholds()
+        return None if thresholds is None else thresholds.tolist()
+
     def use_soft_masks(self, temperature: float | None) -> None:
         """Train with σ((score − θ)/temperature) instead of removal; None goes back. Evaluation always removes."""
         self.soft_temperature = temperature
@@ -148,6 +153,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         original_lengths = tokens.lengths
         soft = self.training and self.soft_temperature is not None
         thresholds = self.thresholds()
+        limits = self.limits()
         keep_rates = pruners.topk_keep_rates(self.layers, self.config.token_keep_rate)
         kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
         regulariser = tokens.hidden.new_zeros(()) if soft else None
@@ -155,7 +161,7 @@ class LTPForSequenceClassification(PreTrainedModel):
 
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
-            prunes = soft or self._prunes(index, thresholds, keep_rates)
+            prunes = soft or self._prunes(index, limits, keep_rates)
             context, received = self._attention(layer.attention.self, tokens, received=prunes)
             mask = None
             if prunes and soft:
@@ -163,7 +169,7 @@ class LTPForSequenceClassification(PreTrainedModel):
                 mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
                 regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
             elif prunes:
-                rows = self._decide(index, received, tokens, original_lengths, thresholds, keep_rates)
+                rows = self._decide(index, received, tokens, original_lengths, limits, keep_rates)
                 if len(rows) < len(context):  # else nothing has to be copied
                     context, tokens = context.index_select(0, rows), tokens.keep(rows)
             ffn_tokens.append(tokens.lengths)
@@ -202,13 +208,13 @@ class LTPForSequenceClassification(PreTrainedModel):
             raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
         return PackedTokens(hidden, sentence, lengths, source)
 
-    def _prunes(self, index: int, thresholds: Tensor | None, keep_rates: list[float]) -> bool:
+    def _prunes(self, index: int, limits: list[float] | None, keep_rates: list[float]) -> bool:
         """Whether this layer scores and judges its tokens at all: scoring costs, so not where none can go."""
         if self.config.prune_mode == "none":
             return False
         if self.config.prune_mode == "topk":
             return keep_rates[index] < 1.0
-        return thresholds[index].item() > 0.0
+        return limits[index] > 0.0
 
     def _attention(self, attention: nn.Module, tokens: PackedTokens, received: bool) -> tuple[Tensor, Tensor | None]:
         hidden = tokens.hidden
@@ -230,7 +236,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         received: Tensor,
         tokens: PackedTokens,
         original_lengths: Tensor,
-        thresholds: Tensor | None,
+        limits: list[float] | None,
         keep_rates: list[float],
     ) -> Tensor:
         """(K,) rows of the tokens that stay after this layer's attention."""
@@ -239,10 +245,10 @@ class LTPForSequenceClassification(PreTrainedModel):
             stay = pruners.keep_topk(received, sentence, lengths, original_lengths, keep_rates[index])
         elif config.prune_mode == "absolute_threshold":
             scores = pruners.importance(received, self.heads, config.score_length)
-            stay = pruners.keep_above(scores, thresholds[index].clamp(min=pruners.SMALLEST_THRESHOLD), lengths)
+            stay = pruners.keep_above(scores, max(limits[index], pruners.SMALLEST_THRESHOLD), lengths)
         else:
             scores = pruners.relative_to_largest(received, sentence, lengths.shape[0])
-            stay = pruners.keep_above(scores, thresholds[index].to(scores.device), lengths)
+            stay = pruners.keep_above(scores, limits[index], lengths)
         return stay.nonzero().squeeze(1)
 
     def _classify(self, first: Tensor) -> Tensor:

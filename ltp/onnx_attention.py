@@ -28,14 +28,14 @@ class Rule:
         self.depth = self.hidden // self.heads
         self.scale = np.float32(self.depth**-0.5)
         self.keep_rates = pruners.topk_keep_rates(model.layers, config.token_keep_rate)
-        thresholds = model.thresholds()
-        self.prunes = [model._prunes(index, thresholds, self.keep_rates) for index in range(model.layers)]
+        limits = model.limits()
+        self.prunes = [model._prunes(index, limits, self.keep_rates) for index in range(model.layers)]
         self.limits: list[float] = []  # of the attention that a token receives, or of its share of the largest
         if self.mode == "absolute_threshold":
-            floored = thresholds.clamp(min=pruners.SMALLEST_THRESHOLD)
-            self.limits = (floored * (self.heads * config.score_length)).tolist()
-        elif thresholds is not None:
-            self.limits = thresholds.tolist()
+            floored = [max(limit, pruners.SMALLEST_THRESHOLD) for limit in limits]
+            self.limits = [limit * self.heads * config.score_length for limit in floored]
+        elif limits is not None:
+            self.limits = limits
 
 
 class Sentences:

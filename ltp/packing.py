@@ -40,6 +40,8 @@ def count_tokens(sentence: Tensor, sentences: int) -> Tensor:
 
 def first_rows(lengths: Tensor) -> Tensor:
     """(B,) the row of each sentence's first token."""
+    if lengths.shape[0] == 1:
+        return torch.zeros_like(lengths)
     return lengths.cumsum(0) - lengths
 
 

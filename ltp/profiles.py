@@ -79,14 +79,14 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     found = torch.zeros(model.layers)
 
     def decide(
-        index: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor, thresholds: Tensor, rates: list
+        index: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor, limits: list, rates: list
     ) -> Tensor:
         scores = pruners.importance(received, model.heads, model.config.score_length)
         first = first_rows(tokens.lengths)
         count = max(len(first) + 1, round(shares[index] * int(original_lengths.sum())))
         ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
         found[index] = ranked[min(count, len(scores)) - 1] if count <= len(scores) else 2.0
-        return pruners.keep_above(scores, found[index], tokens.lengths).nonzero().squeeze(1)
+        return pruners.keep_above(scores, found[index].item(), tokens.lengths).nonzero().squeeze(1)
 
     model.threshold_deltas.copy_(torch.ones(model.layers))  # above zero: every layer judges
     model._decide = decide

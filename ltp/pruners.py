@@ -47,7 +47,7 @@ def soft_mask(scores: Tensor, threshold: Tensor, temperature: float) -> Tensor:
     return torch.sigmoid((scores - threshold) / temperature)
 
 
-def keep_above(scores: Tensor, threshold: Tensor | float, lengths: Tensor) -> Tensor:
+def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
     """(T,) bool: tokens whose score reaches the threshold, and every first token."""
     kept = scores >= threshold
     return kept.index_fill(0, first_rows(lengths), True)
