@@ -18,9 +18,17 @@ from ltp.benchmark import load_model
 from ltp.contenders import unpruned
 from ltp.environment import cpu_threads
 from ltp.model import LTPForSequenceClassification
+from ltp.pruners import Rule
 from ltp.settings import PruningSettings
 from ltp.speed_texts import batches, read_texts
 from ltp.timing import interleaved
+
+
+class Undecided(Rule):
+    """Asks for scores and does not look at them."""
+
+    def stay(self, layer, received, tokens, original_lengths):
+        return torch.arange(len(tokens.hidden))
 
 
 def main() -> None:
@@ -38,7 +46,7 @@ def main() -> None:
     dense = unpruned(base)
     settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and judges, no token goes
     decided, scored = (LTPForSequenceClassification.from_base(base, settings).eval() for _ in range(2))
-    scored._decide = lambda index, received, tokens, *rest: torch.arange(len(tokens.hidden))
+    scored.rule = lambda: Undecided("absolute_threshold", [1.0] * scored.layers)
     models = {"neither": dense, "scores": scored, "scores and decision": decided}
     for folder in options.data:
         text = next(read_texts(folder, options.sentences, ()))

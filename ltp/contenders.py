@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ltp import pruners
 from ltp.export import run_session, save_onnx, session
 from ltp.model import LTPForSequenceClassification
 from ltp.packing import PackedTokens, count_tokens
@@ -98,20 +97,19 @@ class MaskedOnly(nn.Module):
         """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
         model, encoder = self.model, getattr(self.eager, self.model.config.base_model_type)
         alive, lengths = attention_mask != 0, attention_mask.sum(1)
-        limits = model.limits()
-        keep_rates = pruners.topk_keep_rates(model.layers, model.config.token_keep_rate)
+        rule = model.rule()
         hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         for index, layer in enumerate(encoder.encoder.layer):
             mask = torch.zeros_like(alive, dtype=hidden.dtype).masked_fill_(~alive, torch.finfo(hidden.dtype).min)
             context, probabilities = layer.attention.self(hidden, attention_mask=mask[:, None, None])
             attended = layer.attention.output(context, hidden)
             hidden = layer.output(layer.intermediate(attended), attended)
-            if model._prunes(index, limits, keep_rates):
+            if rule.judges(index):
                 received = (probabilities * alive[:, None, :, None]).sum((1, 2))  # (B, N)
                 rows = alive.reshape(-1).nonzero().squeeze(1)
                 sentence = torch.div(rows, input_ids.shape[1], rounding_mode="floor")
-                tokens = PackedTokens(hidden.flatten(0, 1), sentence, count_tokens(sentence, len(alive)), rows)
-                stay = model._decide(index, received.reshape(-1)[rows], tokens, lengths, limits, keep_rates)
+                tokens = PackedTokens(hidden.flatten(0, 1), sentence, count_tokens(sentence, len(alive)))
+                stay = rule.stay(index, received.reshape(-1)[rows], tokens, lengths)
                 alive = torch.zeros_like(alive).view(-1).index_fill_(0, rows[stay], True).view_as(alive)
         return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
 

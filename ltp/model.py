@@ -18,6 +18,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 from transformers import initialization as init
+from transformers.activations import GELUActivation
 from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.utils import ModelOutput
@@ -26,6 +27,7 @@ from ltp import pruners
 from ltp.attention import packed_attention
 from ltp.config import LTPConfig, require_supported
 from ltp.errors import LTPError
+from ltp.linear import Layout, Project
 from ltp.packing import PackedTokens, count_tokens, first_rows
 from ltp.settings import PruningSettings
 
@@ -73,6 +75,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         if config.prune_mode == "absolute_threshold":
             self.threshold_deltas = nn.Parameter(torch.zeros(self.layers))
         self.soft_temperature: float | None = None
+        self._layout = Layout()
         self.post_init()
 
     @torch.no_grad()
@@ -129,10 +132,20 @@ class LTPForSequenceClassification(PreTrainedModel):
             return torch.full((self.layers,), final)
         return None
 
-    def limits(self) -> list[float] | None:
-        """The thresholds as numbers, to decide by: read once, as each look into a tensor costs."""
+    def rule(self) -> pruners.Rule:
+        """How the model prunes now, as numbers."""
+        config = self.config
+        if config.prune_mode == "topk":
+            return pruners.Rule("topk", keep_rates=pruners.topk_keep_rates(self.layers, config.token_keep_rate))
         thresholds = self.thresholds()
-        return None if thresholds is None else thresholds.tolist()
+        if config.prune_mode == "absolute_threshold":
+            return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
+        return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
+
+    def train(self, mode: bool = True) -> LTPForSequenceClassification:
+        """As any module's; what inference laid out of the weights is let go."""
+        self._layout.forget()
+        return super().train(mode)
 
     def use_soft_masks(self, temperature: float | None) -> None:
         """Train with σ((score − θ)/temperature) instead of removal; None goes back. Evaluation always removes."""
@@ -150,31 +163,33 @@ class LTPForSequenceClassification(PreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         tokens = self._embed(input_ids, attention_mask, token_type_ids)
+        if not return_kept:
+            tokens.source = None
         original_lengths = tokens.lengths
         soft = self.training and self.soft_temperature is not None
-        thresholds = self.thresholds()
-        limits = self.limits()
-        keep_rates = pruners.topk_keep_rates(self.layers, self.config.token_keep_rate)
+        thresholds, rule = self.thresholds() if soft else None, self.rule()
+        project = self._layout.projector(tokens.hidden)
         kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
         regulariser = tokens.hidden.new_zeros(()) if soft else None
         attention_tokens, ffn_tokens = [], []
 
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
-            prunes = soft or self._prunes(index, limits, keep_rates)
-            context, received = self._attention(layer.attention.self, tokens, received=prunes)
+            prunes = soft or rule.judges(index)
+            context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
             mask = None
             if prunes and soft:
                 scores = pruners.importance(received, self.heads, self.config.score_length)
                 mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
                 regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
             elif prunes:
-                rows = self._decide(index, received, tokens, original_lengths, limits, keep_rates)
+                rows = rule.stay(index, received.detach(), tokens, original_lengths)
                 if len(rows) < len(context):  # else nothing has to be copied
                     context, tokens = context.index_select(0, rows), tokens.keep(rows)
             ffn_tokens.append(tokens.lengths)
-            attended = layer.attention.output(context, tokens.hidden)
-            hidden = layer.output(layer.intermediate(attended), attended)
+            attended = _add_and_norm(project, layer.attention.output, context, tokens.hidden)
+            wide = _widen(project, layer.intermediate, attended)
+            hidden = _add_and_norm(project, layer.output, wide, attended)
             tokens.hidden = hidden if mask is None else hidden * mask[:, None]
             if kept is not None:
                 kept[tokens.source] += 1
@@ -208,48 +223,20 @@ class LTPForSequenceClassification(PreTrainedModel):
             raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
         return PackedTokens(hidden, sentence, lengths, source)
 
-    def _prunes(self, index: int, limits: list[float] | None, keep_rates: list[float]) -> bool:
-        """Whether this layer scores and judges its tokens at all: scoring costs, so not where none can go."""
-        if self.config.prune_mode == "none":
-            return False
-        if self.config.prune_mode == "topk":
-            return keep_rates[index] < 1.0
-        return limits[index] > 0.0
-
-    def _attention(self, attention: nn.Module, tokens: PackedTokens, received: bool) -> tuple[Tensor, Tensor | None]:
-        hidden = tokens.hidden
+    def _attention(
+        self, project: Project, attention: nn.Module, tokens: PackedTokens, received: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        query, key, value = project(tokens.hidden, attention.query, attention.key, attention.value)
         return packed_attention(
-            attention.query(hidden),
-            attention.key(hidden),
-            attention.value(hidden),
+            query,
+            key,
+            value,
             tokens.sentence,
             tokens.lengths,
             self.heads,
             dropout=attention.dropout.p if self.training else 0.0,
             received=received,
         )
-
-    @torch.no_grad()
-    def _decide(
-        self,
-        index: int,
-        received: Tensor,
-        tokens: PackedTokens,
-        original_lengths: Tensor,
-        limits: list[float] | None,
-        keep_rates: list[float],
-    ) -> Tensor:
-        """(K,) rows of the tokens that stay after this layer's attention."""
-        config, sentence, lengths = self.config, tokens.sentence, tokens.lengths
-        if config.prune_mode == "topk":
-            stay = pruners.keep_topk(received, sentence, lengths, original_lengths, keep_rates[index])
-        elif config.prune_mode == "absolute_threshold":
-            scores = pruners.importance(received, self.heads, config.score_length)
-            stay = pruners.keep_above(scores, max(limits[index], pruners.SMALLEST_THRESHOLD), lengths)
-        else:
-            scores = pruners.relative_to_largest(received, sentence, lengths.shape[0])
-            stay = pruners.keep_above(scores, limits[index], lengths)
-        return stay.nonzero().squeeze(1)
 
     def _classify(self, first: Tensor) -> Tensor:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
@@ -261,6 +248,19 @@ class LTPForSequenceClassification(PreTrainedModel):
         if self.num_labels == 1:
             return functional.mse_loss(logits.view(-1), labels.view(-1).to(logits.dtype))
         return functional.cross_entropy(logits, labels.view(-1))
+
+
+def _widen(project: Project, block: nn.Module, values: Tensor) -> Tensor:
+    """The library's own block of linear layer and activation: (T, H) -> (T, I)."""
+    if type(block.intermediate_act_fn) is GELUActivation:
+        return project(values, block.dense, gelu=True)[0]
+    return block.intermediate_act_fn(project(values, block.dense)[0])
+
+
+def _add_and_norm(project: Project, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
+    """The library's own block of linear layer, dropout and LayerNorm around a residual: (T, I) and (T, H) -> (T, H)."""
+    (found,) = project(values, block.dense)
+    return block.LayerNorm((block.dropout(found) if block.training else found) + residual)
 
 
 AutoConfig.register("ltp", LTPConfig, exist_ok=True)

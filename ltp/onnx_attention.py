@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 
-from ltp import pruners
 from ltp.model import LTPForSequenceClassification
 from ltp.onnx_graph import FLOAT, INT64, Graph, whole_numbers
 
@@ -18,31 +17,12 @@ MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding;
 FLAT = whole_numbers(-1)
 
 
-class Rule:
-    """Which tokens a model drops where, as numbers."""
-
-    def __init__(self, model: LTPForSequenceClassification) -> None:
-        config = model.config
-        self.mode = config.prune_mode
-        self.heads, self.hidden = model.heads, config.hidden_size
-        self.depth = self.hidden // self.heads
-        self.scale = np.float32(self.depth**-0.5)
-        self.keep_rates = pruners.topk_keep_rates(model.layers, config.token_keep_rate)
-        limits = model.limits()
-        self.prunes = [model._prunes(index, limits, self.keep_rates) for index in range(model.layers)]
-        self.limits: list[float] = []  # of the attention that a token receives, or of its share of the largest
-        if self.mode == "absolute_threshold":
-            floored = [max(limit, pruners.SMALLEST_THRESHOLD) for limit in limits]
-            self.limits = [limit * self.heads * config.score_length for limit in floored]
-        elif limits is not None:
-            self.limits = limits
-
-
 class Sentences:
     """The sentences of a batch: packed rows (T,) outside of attention, a padded table (B, N) inside."""
 
-    def __init__(self, graph: Graph, rule: Rule, lengths: str) -> None:
-        self.graph, self.rule, self.original_lengths = graph, rule, lengths
+    def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str) -> None:
+        self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
+        self.heads, self.hidden = model.heads, model.config.hidden_size
         self.table = Table(graph, lengths)
 
     @property
@@ -54,16 +34,16 @@ class Sentences:
         """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of what stays."""
         graph, rule, table = self.graph, self.rule, self.table
         padded = graph("Gather", projected, table.rows)  # (B, N, 3H)
-        heads = graph("Reshape", padded, whole_numbers(0, 0, 3 * rule.heads, rule.depth))
+        heads = graph("Reshape", padded, whole_numbers(0, 0, 3 * self.heads, self.hidden // self.heads))
         heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, 3A, N, D)
         query, key, value = graph("Split", heads, axis=1, num_outputs=3, outputs=3)  # each (B, A, N, D)
         scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
-        scores = graph("Add", graph("Mul", scores, rule.scale), table.mask)
+        scores = graph("Add", graph("Mul", scores, np.float32((self.hidden // self.heads) ** -0.5)), table.mask)
         probabilities = graph("Softmax", scores, axis=-1)  # (B, A, N, N)
         context = graph("Transpose", graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
-        context = graph("Reshape", context, whole_numbers(-1, rule.hidden))  # (B·N, H)
+        context = graph("Reshape", context, whole_numbers(-1, self.hidden))  # (B·N, H)
         stays = table.places
-        if rule.prunes[layer]:
+        if rule.judges(layer):
             received = graph("MatMul", table.asking, probabilities)  # (B, A, 1, N)
             received = graph("ReduceSum", received, whole_numbers(1, 2), keepdims=0)  # (B, N)
             stay = graph("And", self._choose(received, layer), table.real)
@@ -80,7 +60,7 @@ class Sentences:
             received = graph("Div", received, graph("ReduceMax", received, whole_numbers(1)))
         first = graph("Equal", table.columns, np.int64(0))  # (N,)
         if rule.mode != "topk":
-            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.limits[layer])), first)
+            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.needed[layer])), first)
         scores = graph("Where", first, INFINITY, received)
         order = graph("TopK", scores, graph("Reshape", table.longest, FLAT), outputs=2)[1]  # (B, N)
         columns = graph("Expand", table.columns, graph("Shape", order))

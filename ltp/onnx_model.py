@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ltp.errors import LTPError
 from ltp.model import LTPForSequenceClassification
-from ltp.onnx_attention import FLAT, Rule, Sentences
+from ltp.onnx_attention import FLAT, Sentences
 from ltp.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, layer_norm, linear, make_model, whole_numbers
 
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
@@ -40,11 +40,11 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
         raise LTPError(
             f"hidden_act: {config.hidden_act!r} cannot be exported to ONNX; expected one of {', '.join(ACTIVATIONS)}"
         )
-    graph, rule = Graph("ltp", Constants()), Rule(model)
+    graph = Graph("ltp", Constants())
     weights = _Weights(model, int8)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if config.type_vocab_size > 1 else [])
     hidden, lengths = weights.embed(graph, *names)
-    results = weights.encode(graph, hidden, Sentences(graph, rule, lengths))
+    results = weights.encode(graph, hidden, Sentences(graph, model, lengths))
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():
         graph("Identity", value, named=name)

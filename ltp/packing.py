@@ -18,16 +18,17 @@ class PackedTokens:
     hidden: Tensor  # (T, H)
     sentence: Tensor  # (T,) index of the sentence that each token belongs to, rising
     lengths: Tensor  # (B,) tokens of each sentence
-    source: Tensor  # (T,) where each token stands in the padded, flattened input (B·N)
+    source: Tensor | None = None  # (T,) where each token stands in the padded, flattened input (B·N), where one asks
 
     def keep(self, rows: Tensor) -> PackedTokens:
         """Only the tokens in ``rows`` (K,), rising indices into T; every sentence keeps its first token."""
-        sentence = self.sentence.index_select(0, rows)
+        sentences = self.lengths.shape[0]
+        sentence = self.sentence[: len(rows)] if sentences == 1 else self.sentence.index_select(0, rows)
         return PackedTokens(
             hidden=self.hidden.index_select(0, rows),
             sentence=sentence,
-            lengths=count_tokens(sentence, self.lengths.shape[0]),
-            source=self.source.index_select(0, rows),
+            lengths=count_tokens(sentence, sentences),
+            source=None if self.source is None else self.source.index_select(0, rows),
         )
 
 

@@ -78,21 +78,24 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     start = torch.tensor(pruners.rising(model.config.final_token_threshold, model.layers))
     found = torch.zeros(model.layers)
 
-    def decide(
-        index: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor, limits: list, rates: list
-    ) -> Tensor:
-        scores = pruners.importance(received, model.heads, model.config.score_length)
-        first = first_rows(tokens.lengths)
-        count = max(len(first) + 1, round(shares[index] * int(original_lengths.sum())))
-        ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
-        found[index] = ranked[min(count, len(scores)) - 1] if count <= len(scores) else 2.0
-        return pruners.keep_above(scores, found[index].item(), tokens.lengths).nonzero().squeeze(1)
+    class Quantiles(pruners.Rule):
+        """Keeps the share, and notes what threshold does so."""
 
-    model.threshold_deltas.copy_(torch.ones(model.layers))  # above zero: every layer judges
-    model._decide = decide
+        def judges(self, layer: int) -> bool:
+            return True
+
+        def stay(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
+            scores = pruners.importance(received, model.heads, model.config.score_length)
+            first = first_rows(tokens.lengths)
+            count = max(len(first) + 1, round(shares[layer] * int(original_lengths.sum())))
+            ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
+            found[layer] = ranked[min(count, len(scores)) - 1] if count <= len(scores) else 2.0
+            return pruners.keep_above(scores, found[layer].item(), tokens.lengths).nonzero().squeeze(1)
+
+    model.rule = lambda: Quantiles("absolute_threshold")
     try:
         model(**batch)
     finally:
-        del model._decide
+        del model.rule
     model.threshold_deltas.copy_(found - start)
     return share

@@ -1,4 +1,4 @@
-"""Which tokens stay: importance scores, the four pruning rules, the soft mask. Pure functions.
+"""Which tokens stay: importance scores, the soft mask, the four pruning rules as pure functions and as one object.
 
 ``received`` (T,) is the attention probability that each packed token receives, summed over heads and queries.
 Shapes: T tokens in the batch, B sentences, L layers.
@@ -7,11 +7,13 @@ Shapes: T tokens in the batch, B sentences, L layers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ltp.packing import first_rows, offsets, pad_rows
+from ltp.packing import PackedTokens, first_rows, offsets, pad_rows
 
 SMALLEST_THRESHOLD = 1e-5  # the original's floor below which no score is judged
 
@@ -48,7 +50,7 @@ def soft_mask(scores: Tensor, threshold: Tensor, temperature: float) -> Tensor:
 
 
 def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
-    """(T,) bool: tokens whose score reaches the threshold, and every first token."""
+    """(T,) bool: tokens whose score, on any scale, reaches the threshold on that scale, and every first token."""
     kept = scores >= threshold
     return kept.index_fill(0, first_rows(lengths), True)
 
@@ -73,3 +75,41 @@ def keep_topk(received: Tensor, sentence: Tensor, lengths: Tensor, original_leng
     order = table.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(longest, device=order.device).expand_as(order))
     return rank.view(-1).index_select(0, places) < wanted.index_select(0, sentence)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a model prunes, as numbers: read once in a forward pass, since each look into a tensor costs.
+
+    ``needed`` (L,) is what a token's score must reach, 0 where a layer judges none: in ``absolute_threshold`` the
+    attention that it receives, in the relative modes its share of the sentence's largest. ``keep_rates`` (L,) is the
+    share of the original tokens that ``topk`` leaves.
+    """
+
+    mode: str
+    needed: Sequence[float] = ()
+    keep_rates: Sequence[float] = ()
+
+    @classmethod
+    def absolute(cls, thresholds: Sequence[float], heads: int, score_length: int) -> Rule:
+        """Keep a token whose importance reaches max(1e-5, θ); a layer with θ ≤ 0 judges none."""
+        scale = heads * score_length  # importance() solved for what is received: a division less in every layer
+        needed = [max(threshold, SMALLEST_THRESHOLD) * scale if threshold > 0 else 0.0 for threshold in thresholds]
+        return cls("absolute_threshold", needed)
+
+    def judges(self, layer: int) -> bool:
+        """Whether a layer scores and judges its tokens at all: scoring costs, so not where none can go."""
+        if self.mode == "none":
+            return False
+        return self.keep_rates[layer] < 1.0 if self.mode == "topk" else self.needed[layer] > 0.0
+
+    def stay(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
+        """(K,) rows of the tokens that stay after a layer's attention, rising."""
+        sentence, lengths = tokens.sentence, tokens.lengths
+        if self.mode == "topk":
+            kept = keep_topk(received, sentence, lengths, original_lengths, self.keep_rates[layer])
+        elif self.mode == "absolute_threshold":
+            kept = keep_above(received, self.needed[layer], lengths)
+        else:
+            kept = keep_above(relative_to_largest(received, sentence, lengths.shape[0]), self.needed[layer], lengths)
+        return kept.nonzero().squeeze(1)

@@ -10,7 +10,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ltp.packing import PackedTokens
 from ltp.pruners import (
+    SMALLEST_THRESHOLD,
+    Rule,
     importance,
     keep_above,
     keep_topk,
@@ -133,3 +136,25 @@ def test_gradient_of_the_soft_mask(score, threshold, temperature):
     to_score, to_threshold = torch.autograd.grad(mask, (given_score, given_threshold))
     assert to_score.item() == pytest.approx(mask.item() * (1 - mask.item()) / temperature)
     assert to_threshold.item() == -to_score.item()
+
+
+@given(LENGTHS, st.floats(-0.1, 1.0), st.integers(1, 12), st.integers(1, 200))
+def test_the_absolute_rule_is_importance_against_the_threshold(lengths, threshold, heads, score_length):
+    """Solved for the attention received, which spares a division: the same tokens, but for those on the border."""
+    received, sentence, counts = scored(lengths)
+    rule = Rule.absolute([threshold], heads, score_length)
+    if threshold <= 0:
+        assert not rule.judges(0)
+        return
+    tokens = PackedTokens(received[:, None], sentence, counts)
+    scores = importance(received, heads, score_length)
+    near = (scores / max(threshold, SMALLEST_THRESHOLD) - 1).abs() < 1e-5
+    expected = keep_above(scores, max(threshold, SMALLEST_THRESHOLD), counts)
+    kept = torch.zeros_like(expected).index_fill_(0, rule.stay(0, received, tokens, counts), True)
+    assert rule.judges(0) and torch.equal(kept[~near], expected[~near])
+
+
+def test_which_layers_judge():
+    assert not Rule("none").judges(0)
+    assert [Rule("topk", keep_rates=[1.0, 0.5]).judges(layer) for layer in (0, 1)] == [False, True]
+    assert [Rule("threshold", [0.0, 0.2]).judges(layer) for layer in (0, 1)] == [False, True]
