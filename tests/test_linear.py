@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from ltp.linear import MOST_ROWS, Layout, project
+from ltp.linear import MOST_ROWS, Layout, kernel_rows, project
 from ltp.model import LTPForSequenceClassification
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
@@ -47,6 +47,13 @@ def test_gives_what_the_layers_give(rows, count, gelu, seed):
         for mine, layer in zip(found, layers, strict=True):
             expected = layer(values)
             torch.testing.assert_close(mine, functional.gelu(expected) if gelu else expected)
+
+
+@given(st.integers(1, MOST_ROWS))
+def test_few_numbers_of_rows_are_filled_up_to(rows):
+    filled = kernel_rows(rows)
+    assert rows <= filled < rows * 1.125 and filled <= MOST_ROWS and kernel_rows(filled) == filled
+    assert len({kernel_rows(count) for count in range(1, MOST_ROWS + 1)}) == 48
 
 
 def test_weights_that_change_are_laid_out_anew(layout, layers):
