@@ -3,8 +3,9 @@
     python benchmarks/roofline.py MODEL --data DIR [--batch 1 32] [--flops 0.5]
 
 MODEL is a run that prunes, or a shape (bert-base, roberta-base). The six weight matrices of every layer are multiplied
-with as many rows as the unpruned and the pruned encoder give them, and nothing else is done: no attention, no scores,
-no copies. Few rows cost more than their share, for the weights come from memory however few use them.
+with as many rows as the unpruned and the pruned encoder give them, by the kernels that the encoder uses, and nothing else
+is done: no attention, no scores, no copies. Few rows cost more than their share, for the weights come from memory however
+few use them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch.nn.functional import linear
 
 from ltp.benchmark import load_model
 from ltp.environment import cpu_threads
 from ltp.flops import summarise
+from ltp.linear import Layout
 from ltp.model import LTPForSequenceClassification
 from ltp.profiles import calibrate
 from ltp.speed_texts import batches, read_texts
@@ -33,19 +34,18 @@ def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], 
     narrow = torch.randn(most, model.config.hidden_size)
     wide = torch.randn(most, model.config.intermediate_size)
 
+    layout = Layout()
+
     @torch.inference_mode()
     def run() -> None:
+        project = layout.projector(narrow)
         for attention, ffn in counts:
             for layer, before, after in zip(layers, attention, ffn, strict=True):
                 own = layer.attention.self
-                for part in (own.query, own.key, own.value):
-                    linear(narrow[:before], part.weight, part.bias)
-                for part, rows in (
-                    (layer.attention.output.dense, narrow),
-                    (layer.intermediate.dense, narrow),
-                    (layer.output.dense, wide),
-                ):
-                    linear(rows[:after], part.weight, part.bias)
+                project(narrow[:before], own.query, own.key, own.value)
+                project(narrow[:after], layer.attention.output.dense)
+                project(narrow[:after], layer.intermediate.dense)
+                project(wide[:after], layer.output.dense)
 
     return run
 

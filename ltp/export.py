@@ -19,11 +19,13 @@ from transformers import AutoTokenizer
 from ltp import data, runs
 from ltp.errors import LTPError
 from ltp.evaluation import load_pruned
-from ltp.model import LTPForSequenceClassification
+from ltp.model import LTPForSequenceClassification, LTPOutput
+from ltp.tasks import compute_metrics
 from ltp.trainer import Collator
 
 ONNX, INT8 = "model.onnx", "model.int8.onnx"
 CHECKED = 64  # sentences that an ONNX file must answer as PyTorch does
+SCORED = 256  # sentences by which 8 bits, which are another model, are scored beside it
 TOLERANCE = 1e-4  # of the logits
 LARGEST = 2_000_000_000  # bytes; a file of ONNX's own holds no more than 2 GiB
 
@@ -60,10 +62,11 @@ def export(
         model.to_base().save_pretrained(output)
         told.append(f"{output}: a plain {model.config.base_model_type} checkpoint, without pruning")
     if onnx or int8:
-        batches = list(_batches(splits, model.config.pad_token_id))
-        for name, wanted in ((ONNX, onnx), (INT8, int8)):
-            if wanted:
-                told.append(_write(model, batches, output / name, name == INT8))
+        split = splits.get("validation", splits["train"])
+        if onnx:
+            told.append(_write(model, info, split, output / ONNX))
+        if int8:
+            told.append(_write(model, info, split, output / INT8, int8=True))
     _load_tokenizer(run).save_pretrained(output)
     return told
 
@@ -106,51 +109,56 @@ def run_session(runtime: Any, batch: dict[str, Any]) -> list[np.ndarray]:
     return runtime.run(None, {item.name: batch.get(item.name, zeros).numpy() for item in runtime.get_inputs()})
 
 
-def _write(model: LTPForSequenceClassification, batches: Sequence[dict], path: Path, int8: bool) -> str:
+def _write(
+    model: LTPForSequenceClassification, info: dict[str, Any], split: Any, path: Path, int8: bool = False
+) -> str:
     """Write, check and, where it fails, remove an ONNX file; returns a line about it."""
     save_onnx(model, path, int8)
     try:
-        runtime = session(path)
+        runtime, regression = session(path), info["kind"] == "regression"
+        batches = list(_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, regression))
+        labels = np.concatenate([batch.pop("labels") for batch in batches])
         found = [run_session(runtime, batch) for batch in batches]
+        with torch.inference_mode():
+            expected = [model(**batch) for batch in batches]
         if int8:
-            return _compare_int8(model, batches, found, path)
-        return _compare(model, batches, found, path)
+            return _compare_int8(info, labels, found, expected, path)
+        return _compare(found, expected, path)
     except LTPError:
         path.unlink()
         raise
 
 
-def _compare(model: LTPForSequenceClassification, batches: Sequence[dict], found: Sequence, path: Path) -> str:
-    worst = 0.0
-    for batch, (logits, attention_tokens, ffn_tokens) in zip(batches, found, strict=True):
-        expected = _answer(model, batch)
-        for mine, theirs in ((attention_tokens, expected.attention_tokens), (ffn_tokens, expected.ffn_tokens)):
+def _compare(found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput], path: Path) -> str:
+    worst, sentences = 0.0, 0
+    for (logits, attention_tokens, ffn_tokens), output in zip(found, expected, strict=True):
+        for mine, theirs in ((attention_tokens, output.attention_tokens), (ffn_tokens, output.ffn_tokens)):
             if not np.array_equal(mine, theirs.numpy()):
                 other = int((mine != theirs.numpy()).any(1).sum())
                 raise LTPError(f"{path}: keeps other tokens than PyTorch in {other} of {len(mine)} sentences; not kept")
-        difference = float(np.abs(logits - expected.logits.numpy()).max())
-        worst = max(worst, difference)
+        difference = float(np.abs(logits - output.logits.numpy()).max())
+        worst, sentences = max(worst, difference), sentences + len(logits)
         if not difference <= TOLERANCE:  # nor may it be no number
             raise LTPError(f"{path}: logits {difference:.1e} from PyTorch's, expected at most {TOLERANCE:g}; not kept")
-    sentences = sum(len(batch["input_ids"]) for batch in batches)
     return f"{path}: logits within {worst:.0e} of PyTorch's and the same tokens kept, on {sentences} sentences"
 
 
-def _compare_int8(model: LTPForSequenceClassification, batches: Sequence[dict], found: Sequence, path: Path) -> str:
-    """8 bits are another model: told is how far it agrees, and only nonsense is refused."""
-    same, sentences, worst, tokens, expected_tokens = 0, 0, 0.0, 0, 0
-    for batch, (logits, _, ffn_tokens) in zip(batches, found, strict=True):
-        expected = _answer(model, batch)
-        if not np.isfinite(logits).all():
-            raise LTPError(f"{path}: gives outputs that are no numbers; not kept")
-        same += int((logits.argmax(-1) == expected.logits.numpy().argmax(-1)).sum())
-        worst = max(worst, float(np.abs(logits - expected.logits.numpy()).max()))
-        sentences += len(logits)
-        tokens, expected_tokens = tokens + int(ffn_tokens.sum()), expected_tokens + int(expected.ffn_tokens.sum())
-    agreement = f"the same class in {same} of {sentences} sentences, " if model.num_labels > 1 else ""
+def _compare_int8(
+    info: dict[str, Any], labels: np.ndarray, found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput],
+    path: Path,
+) -> str:  # fmt: skip
+    """8 bits are another model: told is what it scores beside the first, and only nonsense is refused."""
+    mine, theirs = np.concatenate([each[0] for each in found]), torch.cat([each.logits for each in expected]).numpy()
+    if not np.isfinite(mine).all():
+        raise LTPError(f"{path}: gives outputs that are no numbers; not kept")
+    metric = info["primary_metric"]
+    scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (mine, theirs)]
+    same = 100 * np.mean(mine.argmax(-1) == theirs.argmax(-1))
+    agreement = f"the same class in {same:.1f} %, " if mine.shape[1] > 1 else ""
+    kept = sum(each[2].sum() for each in found) / sum(int(each.ffn_tokens.sum()) for each in expected)
     return (
-        f"{path}: {agreement}logits within {worst:.2g} of PyTorch's, "
-        f"{100 * tokens / expected_tokens:.1f} % of the tokens that it keeps"
+        f"{path}: {metric} {scores[0]:.1f} on {len(labels)} sentences, PyTorch's {scores[1]:.1f}; "
+        f"{agreement}{100 * kept:.1f} % of the tokens that it keeps"
     )
 
 
@@ -161,23 +169,16 @@ def _load_tokenizer(run: Path) -> Any:
         raise LTPError(f"{run}: no tokenizer; expected tokenizer.json, which belongs to the model") from None
 
 
-def _answer(model: LTPForSequenceClassification, batch: dict[str, torch.Tensor]) -> Any:
-    with torch.inference_mode():
-        return model(**batch)
-
-
-def _batches(splits: dict[str, Any], pad_token_id: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Sentences of all lengths, one alone and eight at a time, short beside long."""
-    split = splits.get("validation", splits["train"])
-    rows = [split[int(index)] for index in np.linspace(0, len(split) - 1, min(CHECKED, len(split)))]
-    collate = Collator(pad_token_id, regression=False)
+def _batches(split: Any, count: int, pad_token_id: int, regression: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Sentences of all lengths with their labels, one alone and eight at a time, short beside long."""
+    rows = [split[int(index)] for index in np.linspace(0, len(split) - 1, min(count, len(split)))]
+    collate = Collator(pad_token_id, regression)
     rest = [row for index, row in enumerate(rows) if index % 8]
-    count = -(-len(rest) // 8)
-    groups = [[row] for row in rows[::8]] + [rest[start::count] for start in range(count)]
-    for group in groups:
-        batch = collate([{**row, "labels": 0} for row in group])
-        del batch["labels"]
-        yield batch
+    groups = -(-len(rest) // 8)
+    for group in ([row] for row in rows[::8]):
+        yield collate(group)
+    for start in range(groups):
+        yield collate(rest[start::groups])
 
 
 def _own_data(run: Path) -> Path:
