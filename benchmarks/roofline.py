@@ -3,8 +3,8 @@
     python benchmarks/roofline.py MODEL --data DIR [--batch 1 32] [--flops 0.5]
 
 MODEL is a run that prunes, or a shape (bert-base, roberta-base). The six weight matrices of every layer are multiplied
-with as many rows as the unpruned and the pruned encoder give them, by the kernels that the encoder uses, and nothing else
-is done: no attention, no scores, no copies. Few rows cost more than their share, for the weights come from memory however
+with as many rows as the unpruned and the pruned encoder give them, by the encoder's own kernels, and nothing else is
+done: no attention, no scores, no copies. Few rows cost more than their share, for the weights come from memory however
 few use them.
 """
 
@@ -33,7 +33,6 @@ def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], 
     most = max(max(attention) for attention, _ in counts)
     narrow = torch.randn(most, model.config.hidden_size)
     wide = torch.randn(most, model.config.intermediate_size)
-
     layout = Layout()
 
     @torch.inference_mode()
