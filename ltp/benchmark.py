@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 from transformers.utils import logging as transformers_logging
 
 from ltp import flops
@@ -97,6 +98,7 @@ class Measured:
 
 def _measure(measured: Sequence[Measured], output: str | Path, settings: Settings) -> list[dict[str, Any]]:
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # loading takes a moment; measuring has a bar of its own
     if threads := cpu_threads():
         torch.set_num_threads(threads)
     rows: list[dict[str, Any]] = []
@@ -107,10 +109,12 @@ def _measure(measured: Sequence[Measured], output: str | Path, settings: Setting
         model, base = load_model(item.source), load_pruned(item.base).to_base() if item.base else None
         if base and model.config.base_model_type != base.config.model_type:
             raise LTPError(f"base: {item.base} is a {base.config.model_type}, {item.source} is not")
-        with tempfile.TemporaryDirectory() as folder:
-            for row in _rows(item.title, _bench(model, base, Path(folder)), texts, settings):
-                rows.append(row)
+        races = len(texts) * len(settings.batch_sizes)
+        with tempfile.TemporaryDirectory() as folder, tqdm(total=races, desc=item.title, disable=None) as bar:
+            for race in _races(item.title, _bench(model, base, Path(folder)), texts, settings):
+                rows += race
                 _write(Path(output), rows)  # an interrupted benchmark leaves what it has
+                bar.update()
     return rows
 
 
@@ -135,7 +139,8 @@ def _bench(model: LTPForSequenceClassification, base: Any, folder: Path) -> Benc
     )  # fmt: skip
 
 
-def _rows(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) -> Iterator[dict[str, Any]]:
+def _races(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each text and batch size, one after the other."""
     runs: dict[str, Run] = {}
     for text in texts:
         if settings.flops is not None:
@@ -150,11 +155,11 @@ def _rows(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) -
             elif contender.name not in runs:
                 runs[contender.name] = contender.make(bench)
         for name, reason in skipped.items():
-            print(f"{name}: left out: {reason}", file=sys.stderr)
+            tqdm.write(f"{name}: left out: {reason}", file=sys.stderr)
         cost = _cost(bench, text)
         for size in settings.batch_sizes:
             racing = [contender for contender in _chosen(text, settings) if contender.name not in skipped]
-            yield from _race(title, bench, text, size, racing, runs, settings.repeats, 1 / cost["relative"])
+            yield list(_race(title, bench, text, size, racing, runs, settings.repeats, 1 / cost["relative"]))
 
 
 def _race(

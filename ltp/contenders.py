@@ -6,6 +6,8 @@ A contender takes batches (dictionaries of (B, N) tensors) and gives logits. Tho
 from __future__ import annotations
 
 import copy
+import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +127,13 @@ def onnx_from_transformers(base: PreTrainedModel, path: Path) -> None:
     if base.config.type_vocab_size > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     shape = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
-    program = torch.onnx.export(
-        model, kwargs=inputs, dynamo=True, dynamic_shapes=dict.fromkeys(inputs, shape), opset_version=20,
-        output_names=["logits"], verbose=False,
-    )  # fmt: skip
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here needs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the exporter's own use of an old call
+        program = torch.onnx.export(
+            model, kwargs=inputs, dynamo=True, dynamic_shapes=dict.fromkeys(inputs, shape), opset_version=20,
+            output_names=["logits"], verbose=False,
+        )  # fmt: skip
     program.save(path)
 
 

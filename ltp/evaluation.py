@@ -68,6 +68,7 @@ def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, A
     fit the data, or its outputs are no numbers.
     """
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # loading takes a moment
     splits, info = load(data)
     model = load_pruned(checkpoint, info)
     with tempfile.TemporaryDirectory() as state:

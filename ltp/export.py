@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from ltp import data, runs
 from ltp.errors import LTPError
@@ -54,6 +55,7 @@ def export(
             raise LTPError(f"{run}: {record['status']} ({record['reason']}), so there is no model to export")
         if problems := runs.verify_run(run):
             raise LTPError(problems[0])
+    transformers_logging.disable_progress_bar()  # loading takes a moment
     splits, info = data.load(data_dir or _own_data(run)) if onnx or int8 else ({}, None)
     model = load_pruned(run, info)
     output.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,6 @@ def project(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[
 class _Known:
     """Layers side by side, laid out: what their weights were then, weight (O, I), bias (O,), and each one's O."""
 
-    layers: Sequence[nn.Linear]
     state: tuple[Any, ...]
     weight: Tensor
     bias: Tensor
@@ -48,7 +47,7 @@ class Layout:
     """The weights of a model's linear layers as they are laid out. It is not part of the model: copies begin empty."""
 
     def __init__(self) -> None:
-        self._known: dict[nn.Module, _Known] = {}  # by the first of the layers that read the same values
+        self._known: dict[tuple[nn.Module, ...], _Known] = {}  # by the layers that read the same values
 
     def __reduce__(self) -> tuple[type, tuple]:
         return Layout, ()
@@ -66,20 +65,20 @@ class Layout:
             self.forget()
         if not _fits(values):
             return project
-        for first, known in list(self._known.items()):
-            if known.state != _state(known.layers):
-                del self._known[first]
+        for layers, known in list(self._known.items()):
+            if known.state != _state(layers):
+                del self._known[layers]
         return self._project
 
     def _project(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
         rows = values.shape[0]
         if rows > MOST_ROWS:
             return project(values, *layers, gelu=gelu)
-        known = self._known.get(layers[0])
+        known = self._known.get(layers)
         if known is None:
             if not all(map(_is_plain, layers)):
                 return project(values, *layers, gelu=gelu)
-            known = self._known[layers[0]] = _lay_out(layers)
+            known = self._known[layers] = _lay_out(layers)
         activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
         filled = kernel_rows(rows)
         if filled > rows:
@@ -122,7 +121,7 @@ def _is_plain(layer: nn.Module) -> bool:
 def _lay_out(layers: Sequence[nn.Linear]) -> _Known:
     weight, bias = (torch.cat([layer._parameters[name] for layer in layers]) for name in ("weight", "bias"))
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight)
-    return _Known(layers, _state(layers), laid_out, bias, [layer.out_features for layer in layers])
+    return _Known(_state(layers), laid_out, bias, [layer.out_features for layer in layers])
 
 
 def _state(layers: Sequence[nn.Linear]) -> tuple[Any, ...]:

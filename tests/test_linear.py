@@ -100,6 +100,13 @@ def test_eval_lets_go_of_what_may_have_changed_unseen():
     assert not torch.allclose(before, after)
 
 
+def test_layers_together_and_alone_are_not_mixed_up(layout, layers):
+    values = torch.randn(5, 24)
+    with torch.no_grad():
+        run(layout, values, *layers)
+        torch.testing.assert_close(run(layout, values, layers[0])[0], layers[0](values))
+
+
 def test_gradients_flow_where_they_are_wanted(layout, layers):
     values = torch.randn(5, 24, requires_grad=True)
     assert layout.projector(values) is project
