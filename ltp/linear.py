@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import register_flop_formula
 
+# What torch's own compiler calls for such layers; not in every build of it.
+KERNEL = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+LAY_OUT = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 # Above so many rows laying out no longer counts.
 MOST_ROWS = 256
 # oneDNN compiles a kernel for each number of rows and shape of weights, half a millisecond and half a megabyte each. So
@@ -83,7 +86,7 @@ class Layout:
         filled = kernel_rows(rows)
         if filled > rows:
             values = functional.pad(values, (0, 0, 0, filled - rows))
-        found = torch.ops.mkldnn._linear_pointwise(values, known.weight, known.bias, *activation)[:rows]
+        found = KERNEL(values, known.weight, known.bias, *activation)[:rows]
         return found.split(known.widths, -1) if len(layers) > 1 else (found,)
 
 
@@ -102,6 +105,7 @@ def _fits(values: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and None not in (KERNEL, LAY_OUT)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
@@ -120,7 +124,7 @@ def _is_plain(layer: nn.Module) -> bool:
 
 def _lay_out(layers: Sequence[nn.Linear]) -> _Known:
     weight, bias = (torch.cat([layer._parameters[name] for layer in layers]) for name in ("weight", "bias"))
-    laid_out = torch.ops.mkldnn._reorder_linear_weight(weight)
+    laid_out = LAY_OUT(weight)
     return _Known(_state(layers), laid_out, bias, [layer.out_features for layer in layers])
 
 
@@ -134,7 +138,10 @@ def _state(layers: Sequence[nn.Linear]) -> tuple[Any, ...]:
     return tuple(state)
 
 
-@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
 def _flops(values: Sequence[int], weight: Sequence[int], *rest: object, **options: object) -> int:
     """For torch's counter of operations, which does not know the kernel: shapes (T, I) and (O, I)."""
     return 2 * values[0] * weight[0] * weight[1]
+
+
+if KERNEL is not None:
+    register_flop_formula(KERNEL)(_flops)
