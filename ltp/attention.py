@@ -118,9 +118,10 @@ def _attend(
         return padded.view(sentences, longest, heads, width // heads).transpose(1, 2)
 
     queries, keys, values = per_head(query), per_head(key), per_head(value)
-    differentiable = torch.is_grad_enabled() and query.requires_grad
+    differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     mixed = torch.is_autocast_enabled(query.device.type)  # its tables would be in 16 bits
-    if dropout == 0.0 and not differentiable and not mixed and (received or not query.is_cuda):
+    wide_on_cpu = query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64)
+    if dropout == 0.0 and not differentiable and not mixed and (received or wide_on_cpu):
         context, totals = _in_tables(queries, keys, values, real, received)
     elif received:
         scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
@@ -161,7 +162,10 @@ def _in_tables(
     if real is not None:
         mask = torch.zeros_like(real, dtype=query.dtype).masked_fill_(~real, torch.finfo(query.dtype).min)
         mask, asking = (part[:, None].repeat_interleave(heads, 0) for part in (mask, real.to(query.dtype)))
-    step = rows if query.is_cuda else min(rows, torch.get_num_threads() * max(1, TABLE_NUMBERS // longest**2))
+    # A GPU has no cache that would hold a part: all rows at once.
+    step = (
+        rows if query.device.type != "cpu" else min(rows, torch.get_num_threads() * max(1, TABLE_NUMBERS // longest**2))
+    )
     table = query.new_empty(step, longest, longest)
     # Not empty_like: that would lie in memory as the query does, and products into it would be made one by one.
     context = query.new_empty(rows, longest, depth)

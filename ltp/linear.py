@@ -8,6 +8,7 @@ Shapes: T rows, I inputs, O outputs.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import register_flop_formula
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 # What torch's own compiler calls for such layers; not in every build of it.
 KERNEL = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 LAY_OUT = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+MEASURED = platform.machine().lower() in ("x86_64", "amd64")  # what it gains elsewhere is not known
 # Above so many rows laying out no longer counts.
 MOST_ROWS = 256
 # oneDNN compiles a kernel for each number of rows and shape of weights, half a millisecond and half a megabyte each. So
 # rows are filled up to one of eight numbers in each doubling: at most 48 kernels a shape, for 4 % more rows on average.
 SIZES_A_DOUBLING = 8
 
-# (values (T, I), the layers that read them, gelu=whether GELU comes after) -> (T, O) of each layer
+# What `project` is, and what a Layout gives in its place.
 Project = Callable[..., Sequence[Tensor]]
 
 
@@ -38,16 +41,26 @@ def project(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[
 
 @dataclass(frozen=True)
 class _Known:
-    """Layers side by side, laid out: what their weights were then, weight (O, I), bias (O,), and each one's O."""
+    """Layers side by side, laid out: weight (O, I), bias (O,), and each layer's O.
+
+    ``state`` tells whether the layers are still what they were; ``originals`` keeps their memory from being given to
+    other weights meanwhile, which could not be told apart.
+    """
 
     state: tuple[Any, ...]
+    originals: list[Tensor]
     weight: Tensor
     bias: Tensor
     widths: list[int]
 
 
 class Layout:
-    """The weights of a model's linear layers as they are laid out. It is not part of the model: copies begin empty."""
+    """The weights of a model's linear layers as they are laid out. It is not part of the model: copies begin empty.
+
+    A change of the weights is noticed where it leaves a trace: an optimiser's step, ``load_state_dict``, operations in
+    place, other tensors in their place. What is written through ``weight.data`` leaves none; `forget` after that, which
+    a model does at each ``train()`` and ``eval()``.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[nn.Module, ...], _Known] = {}  # by the layers that read the same values
@@ -56,32 +69,26 @@ class Layout:
         return Layout, ()
 
     def forget(self) -> None:
-        """Let go of everything: weights may have changed without a trace."""
+        """Let go of everything that is laid out."""
         self._known.clear()
 
     def projector(self, values: Tensor) -> Project:
-        """How to run layers on values like these, until the forward pass ends: `project`, or faster.
-
-        With gradients everything is let go: the weights are about to change, and a fused optimiser leaves no trace.
-        """
-        if torch.is_grad_enabled():
-            self.forget()
-        if not _fits(values):
+        """How to run layers on values like these, until the forward pass ends: `project`, or faster."""
+        if torch.compiler.is_compiling():
             return project
         for layers, known in list(self._known.items()):
-            if known.state != _state(layers):
-                del self._known[layers]
-        return self._project
+            if torch.is_grad_enabled() or known.state != _state(layers):  # with gradients, weights are about to change
+                self._known.pop(layers, None)
+        return self._project if _fits(values) else project
 
     def _project(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
+        """`project` for values that fit."""
         rows = values.shape[0]
-        if rows > MOST_ROWS:
-            return project(values, *layers, gelu=gelu)
-        known = self._known.get(layers)
+        known = self._known.get(layers) if rows <= MOST_ROWS else None
         if known is None:
-            if not all(map(_is_plain, layers)):
+            if rows > MOST_ROWS or (state := _state(layers)) is None:
                 return project(values, *layers, gelu=gelu)
-            known = self._known[layers] = _lay_out(layers)
+            known = self._known[layers] = _lay_out(layers, state)
         activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
         filled = kernel_rows(rows)
         if filled > rows:
@@ -104,38 +111,47 @@ def _fits(values: Tensor) -> bool:
         and type(values) is Tensor  # no stand-in that records what is done
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and MEASURED
         and None not in (KERNEL, LAY_OUT)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
 
 
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether a layer is the library's own, in float32; not one with adapters, hooks or 8 bits."""
-    return (
-        type(layer) is nn.Linear
-        and layer.weight.dtype == torch.float32
-        and layer.bias is not None
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
-        and not layer.weight.is_inference()  # such a tensor does not tell when it changes
-    )
+def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
+    """What changes when the layers' weights do; None where a layer is not the library's own, in float32, on the CPU.
 
-
-def _lay_out(layers: Sequence[nn.Linear]) -> _Known:
-    weight, bias = (torch.cat([layer._parameters[name] for layer in layers]) for name in ("weight", "bias"))
-    laid_out = LAY_OUT(weight)
-    return _Known(_state(layers), laid_out, bias, [layer.out_features for layer in layers])
-
-
-def _state(layers: Sequence[nn.Linear]) -> tuple[Any, ...]:
-    """What changes when a layer's weights do, or when someone hooks on to it."""
-    state: list[Any] = []
+    Its own: not one with adapters, hooks, a forward pass put in the place of its own, or weights of another kind.
+    """
+    state: list[Any] = [_steps]
     for layer in layers:
-        state += (bool(layer._forward_hooks), bool(layer._forward_pre_hooks))
+        if type(layer) is not nn.Linear or layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+            return None
         for tensor in layer._parameters.values():  # past the modules' slow look-up of attributes
+            if type(tensor) is not nn.Parameter or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+                return None
+            if tensor.is_inference():  # such a tensor does not count its changes
+                return None
             state += (tensor.data_ptr(), tensor._version)
     return tuple(state)
+
+
+def _lay_out(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Known:
+    weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
+    widths = [weight.shape[0] for weight in weights]
+    return _Known(state, weights + biases, LAY_OUT(torch.cat(weights)), torch.cat(biases), widths)
+
+
+_steps = 0  # that any optimiser took: a fused one changes weights without counting it in them
+
+
+def _count_step(*_: Any) -> None:
+    global _steps
+    _steps += 1
+
+
+register_optimizer_step_post_hook(_count_step)
 
 
 def _flops(values: Sequence[int], weight: Sequence[int], *rest: object, **options: object) -> int:
@@ -143,5 +159,5 @@ def _flops(values: Sequence[int], weight: Sequence[int], *rest: object, **option
     return 2 * values[0] * weight[0] * weight[1]
 
 
-if KERNEL is not None:
+if KERNEL is not None and KERNEL not in flop_registry:
     register_flop_formula(KERNEL)(_flops)

@@ -23,7 +23,7 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.utils import ModelOutput
 
-from ltp import pruners
+from ltp import linear, pruners
 from ltp.attention import packed_attention
 from ltp.config import LTPConfig, require_supported
 from ltp.errors import LTPError
@@ -147,6 +147,10 @@ class LTPForSequenceClassification(PreTrainedModel):
         self._layout.forget()
         return super().train(mode)
 
+    def _apply(self, *arguments, **options):
+        self._layout.forget()  # the weights move, or change their precision
+        return super()._apply(*arguments, **options)
+
     def use_soft_masks(self, temperature: float | None) -> None:
         """Train with σ((score − θ)/temperature) instead of removal; None goes back. Evaluation always removes."""
         self.soft_temperature = temperature
@@ -167,7 +171,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             tokens.source = None
         original_lengths = tokens.lengths
         soft = self.training and self.soft_temperature is not None
-        thresholds, rule = self.thresholds() if soft else None, self.rule()
+        thresholds, rule = (self.thresholds(), None) if soft else (None, self.rule())
         project = self._layout.projector(tokens.hidden)
         kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
         regulariser = tokens.hidden.new_zeros(()) if soft else None
@@ -251,16 +255,26 @@ class LTPForSequenceClassification(PreTrainedModel):
 
 
 def _widen(project: Project, block: nn.Module, values: Tensor) -> Tensor:
-    """The library's own block of linear layer and activation: (T, H) -> (T, I)."""
+    """The library's block of linear layer and activation: (T, H) -> (T, I)."""
+    if _is_called(project, block):
+        return block(values)
     if type(block.intermediate_act_fn) is GELUActivation:
         return project(values, block.dense, gelu=True)[0]
     return block.intermediate_act_fn(project(values, block.dense)[0])
 
 
 def _add_and_norm(project: Project, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
-    """The library's own block of linear layer, dropout and LayerNorm around a residual: (T, I) and (T, H) -> (T, H)."""
+    """The library's block of linear layer, dropout and LayerNorm around a residual: (T, I) and (T, H) -> (T, H)."""
+    if _is_called(project, block):
+        return block(values, residual)
     (found,) = project(values, block.dense)
-    return block.LayerNorm((block.dropout(found) if block.training else found) + residual)
+    return block.LayerNorm((block.dropout(found) if block.dropout.training else found) + residual)
+
+
+def _is_called(project: Project, block: nn.Module) -> bool:
+    """Whether a block is called as it is: there is nothing faster, or someone hooked on to it."""
+    hooked = block._forward_hooks or block._forward_pre_hooks or "forward" in vars(block)
+    return project is linear.project or bool(hooked)
 
 
 AutoConfig.register("ltp", LTPConfig, exist_ok=True)

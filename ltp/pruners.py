@@ -81,9 +81,9 @@ def keep_topk(received: Tensor, sentence: Tensor, lengths: Tensor, original_leng
 class Rule:
     """How a model prunes, as numbers: read once in a forward pass, since each look into a tensor costs.
 
-    ``needed`` (L,) is what a token's score must reach, 0 where a layer judges none: in ``absolute_threshold`` the
-    attention that it receives, in the relative modes its share of the sentence's largest. ``keep_rates`` (L,) is the
-    share of the original tokens that ``topk`` leaves.
+    ``needed`` (L,) is what a token's score must reach; a layer where it is 0 or less judges none. The score is, in
+    ``absolute_threshold``, the attention that the token receives, in the relative modes its share of the largest in its
+    sentence. ``keep_rates`` (L,) is the share of the original tokens that ``topk`` leaves.
     """
 
     mode: str

@@ -55,6 +55,34 @@ def test_equals_attention_of_each_sentence(lengths, block_numbers, received):
     torch.testing.assert_close(torch.autograd.grad(score, stacked), torch.autograd.grad(expected_score, stacked))
 
 
+@given(LENGTHS, BLOCKS, st.sampled_from([1, 30, 1 << 18]), st.booleans())
+def test_equals_it_without_gradients_too(lengths, block_numbers, table_numbers, received):
+    """There a small table is used again, for as many heads at a time as it has room for."""
+    stacked, sentence, counts = states(lengths)
+    patched = mock.patch.multiple(attention, BLOCK_NUMBERS=block_numbers, TABLE_NUMBERS=table_numbers)
+    with patched, torch.no_grad(), mock.patch.object(torch, "get_num_threads", return_value=1):
+        context, totals = packed_attention(*stacked, sentence, counts, HEADS, received=received)
+        expected, expected_totals = plain(stacked, lengths)
+    torch.testing.assert_close(context, expected)
+    if received:
+        torch.testing.assert_close(totals, expected_totals)
+    assert (totals is None) != received
+
+
+@pytest.mark.parametrize("received", [False, True])
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_gradients_reach_the_one_part_that_wants_them(part, received):
+    """As where adapters train the values alone."""
+    lengths = [3, 5]
+    stacked, sentence, counts = states(lengths)
+    parts = [each.detach() for each in stacked]
+    parts[part].requires_grad_()
+    context, _ = packed_attention(*parts, sentence, counts, HEADS, received=received)
+    expected, _ = plain(torch.stack(parts), lengths)
+    (found,), (right,) = (torch.autograd.grad((each**2).sum(), parts[part]) for each in (context, expected))
+    torch.testing.assert_close(found, right)
+
+
 @given(LENGTHS, BLOCKS)
 def test_blocks_cover_the_batch_and_fit(lengths, block_numbers):
     with mock.patch.object(attention, "BLOCK_NUMBERS", block_numbers):

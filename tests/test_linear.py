@@ -60,9 +60,9 @@ def test_few_numbers_of_rows_are_filled_up_to(rows):
 def test_weights_that_change_are_laid_out_anew(layout, layers):
     values, (layer, *_) = torch.randn(5, 24), layers
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)  # leaves no trace in the weights' version
+    layer(values).sum().backward()
 
     def step():
-        run(layout, values, layer)[0].sum().backward()
         optimizer.step()
 
     def load():
@@ -74,10 +74,16 @@ def test_weights_that_change_are_laid_out_anew(layout, layers):
     def replace():
         layer.bias = nn.Parameter(torch.randn(16))
 
+    def infer():
+        with torch.inference_mode():
+            layer.weight = nn.Parameter(torch.randn(16, 24))
+
     def hook():
         layer.register_forward_hook(lambda module, inputs, output: output + 1)
 
-    for change in (step, load, swap, replace, hook):
+    for change in (step, load, swap, replace, infer, hook):
+        if layer.weight.is_inference():
+            layer.weight = nn.Parameter(torch.randn(16, 24))
         with torch.no_grad():
             (before,) = run(layout, values, layer)
             assert layout._known
@@ -99,6 +105,78 @@ def test_eval_lets_go_of_what_may_have_changed_unseen():
         after = model.eval()(**batch).logits
         torch.testing.assert_close(after, copy.deepcopy(model)(**batch).logits)
     assert not torch.allclose(before, after)
+
+
+def test_a_layer_that_loses_its_bias_or_gets_a_forward_pass_is_called_as_it_is(layout, layers):
+    values = torch.randn(5, 24)
+
+    def wrapped(values):
+        return nn.functional.linear(values, layers[1].weight) * 2
+
+    with torch.no_grad():
+        run(layout, values, layers[0])
+        run(layout, values, layers[1])
+        layers[0].bias = None
+        layers[1].forward = wrapped
+        for layer in layers[:2]:
+            torch.testing.assert_close(run(layout, values, layer)[0], layer(values))
+
+
+def test_an_optimiser_of_the_base_that_shares_the_weights_is_noticed():
+    model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["absolute_threshold"])
+    base, batch = model.to_base(), tiny.batch(tiny.sentences([5, 9]))
+    optimizer = torch.optim.AdamW(base.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        before = model(**batch).logits
+    base(**batch).logits.sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = model(**batch).logits
+        torch.testing.assert_close(after, copy.deepcopy(model)(**batch).logits)
+    assert not torch.allclose(before, after)
+
+
+def test_moving_a_model_lets_go():
+    model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["absolute_threshold"])
+    with torch.no_grad():
+        model(**tiny.batch(tiny.sentences([5, 9])))
+        assert model._layout._known
+        assert not model.double()._layout._known
+        assert model(**tiny.batch(tiny.sentences([5, 9]))).logits.dtype == torch.float64
+
+
+def test_dropout_that_is_switched_on_in_evaluation_acts():
+    """To draw several answers from one model."""
+    base = tiny.base_model("bert", hidden_dropout_prob=0.5)
+    model = LTPForSequenceClassification.from_base(base, tiny.PRUNING["topk"])
+    batch = tiny.batch(tiny.sentences([9]))
+    layer = model.bert.encoder.layer[0]
+    for block in (layer.attention.output, layer.output):
+        with torch.no_grad():
+            calm = model(**batch).logits
+            block.dropout.train()
+            assert not torch.allclose(model(**batch).logits, calm)
+            block.dropout.eval()
+
+
+def test_hooks_on_the_librarys_blocks_are_called():
+    model, seen = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["topk"]), []
+    layer = model.bert.encoder.layer[0]
+    for block in (layer.attention.output, layer.intermediate, layer.output):
+        block.register_forward_hook(lambda module, inputs, output: seen.append(type(module).__name__))
+    with torch.no_grad():
+        model(**tiny.batch(tiny.sentences([9])))
+    assert seen == ["BertSelfOutput", "BertIntermediate", "BertOutput"]
+
+
+def test_what_compiles_or_traces_sees_the_plain_layers(layout, layers, monkeypatch):
+    values = torch.randn(3, 24)
+    with torch.no_grad():
+        assert layout.projector(values) is not project
+        for where, name in ((torch.compiler, "is_compiling"), (torch.jit, "is_tracing")):
+            with monkeypatch.context() as patch:
+                patch.setattr(where, name, lambda: True)
+                assert layout.projector(values) is project
 
 
 def test_layers_together_and_alone_are_not_mixed_up(layout, layers):
@@ -160,9 +238,8 @@ def test_autocast_and_the_switch_of_onednn_are_heeded(layout, layers, monkeypatc
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
             assert run(layout, values, *layers)[0].dtype == torch.bfloat16
-        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-        run(layout, values, *layers)
-        monkeypatch.undo()
+        with torch.backends.mkldnn.flags(enabled=False):
+            run(layout, values, *layers)
         monkeypatch.setattr(linear, "KERNEL", None)  # as where torch was built without it
         run(layout, values, *layers)
     assert not layout._known

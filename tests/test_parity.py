@@ -300,7 +300,7 @@ def test_tokens_are_removed_not_masked():
     """The original's dead tokens pass through every projection; ours are no longer there."""
     model, rows = load_model("abs_thr_0.045_4l"), []
     for layer in model.encoder.encoder.layer:
-        layer.intermediate.dense.register_forward_hook(lambda module, given, _: rows.append(given[0].shape[0]))
+        layer.intermediate.register_forward_hook(lambda module, given, _: rows.append(given[0].shape[0]))
     with torch.no_grad():
         found = model(**inputs())
     assert rows == found.ffn_tokens.sum(0).tolist() and rows[-1] < rows[0] == 83
