@@ -174,7 +174,13 @@ def _race(
     def passes(item: Contender) -> Any:
         return lambda: [runs[item.name](batch) for _, batch in made[item.batches]]
 
-    seconds = interleaved({item.name: passes(item) for item in racing}, repeats, bench.device.type == "cuda")
+    def first_batch(item: Contender) -> Any:
+        return lambda: runs[item.name](made[item.batches][0][1])
+
+    seconds = interleaved(
+        {item.name: passes(item) for item in racing}, repeats, bench.device.type == "cuda",
+        {item.name: first_batch(item) for item in racing},
+    )  # fmt: skip
     for item in racing:
         count, times = len(made[item.batches]), seconds[item.name]
         unpruned = item.unpruned if item.unpruned in seconds else ""

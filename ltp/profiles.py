@@ -68,8 +68,8 @@ def kept_after(layers: int, share: float) -> list[float]:
 def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], relative: float) -> float:
     """Set the thresholds so that the batch's sentences cost ``relative`` of their FLOPs.
 
-    Every layer keeps the same share of the tokens that it gets, first tokens among them; each threshold is the
-    quantile of the scores there. Returns that share. Raises LTPError where no share costs so little.
+    Every layer keeps the same share of the tokens that it gets, first tokens among them; each threshold lies halfway
+    between the scores on either side of that share, so that no token stands on it. Returns that share. Raises LTPError where no share costs so little.
     """
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
@@ -89,7 +89,10 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
             first = first_rows(tokens.lengths)
             count = max(len(first) + 1, round(shares[layer] * int(original_lengths.sum())))
             ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
-            found[layer] = ranked[min(count, len(scores)) - 1] if count <= len(scores) else 2.0
+            if count > len(ranked):  # first tokens alone are left, which always stay
+                found[layer] = 2.0
+            else:
+                found[layer] = (ranked[count - 1] + (ranked[count] if count < len(ranked) else 0.0)) / 2
             return pruners.keep_above(scores, found[layer].item(), tokens.lengths).nonzero().squeeze(1)
 
     model.rule = lambda: Quantiles("absolute_threshold")

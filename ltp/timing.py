@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -9,21 +10,32 @@ from typing import Any
 
 import torch
 
+PAUSE = 0.05  # seconds; threads of ONNX Runtime go on spinning after a pass, at the cost of whoever comes next
 
-def interleaved(passes: Mapping[str, Callable[[], Any]], repeats: int, cuda: bool = False) -> dict[str, list[float]]:
+
+def interleaved(
+    passes: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    cuda: bool = False,
+    warm: Mapping[str, Callable[[], Any]] | None = None,
+) -> dict[str, list[float]]:
     """Seconds of every repeat of every pass, after one untimed pass each.
 
-    A repeat runs all of them, starting with another one each time, so what slows the machine down for a while, or
-    what a neighbour leaves in the cache, meets all alike. On a GPU, CUDA events take the time.
+    A repeat runs all of them, in an order drawn anew with a fixed seed, so what slows the machine down for a while meets
+    all alike, and nobody always follows the same neighbour. Before each comes a pause, and its own of ``warm``, untimed,
+    which takes the cache over from the neighbour. On a GPU, CUDA events take the time.
     """
     for run in passes.values():
         run()
+    order = random.Random(0)
     names = list(passes)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     measure = _cuda_seconds if cuda else _seconds
-    for repeat in range(repeats):
-        shift = repeat % len(names)
-        for name in names[shift:] + names[:shift]:
+    for _ in range(repeats):
+        for name in order.sample(names, len(names)):
+            time.sleep(PAUSE)
+            if warm:
+                warm[name]()
             seconds[name].append(measure(passes[name]))
     return seconds
 

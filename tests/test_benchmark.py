@@ -14,7 +14,7 @@ import torch
 from transformers import RobertaConfig
 
 from ltp import benchmark as bench_module
-from ltp import contenders, flops, speed, speed_plots
+from ltp import contenders, flops, speed, speed_plots, timing
 from ltp.benchmark import Settings, benchmark, benchmark_study
 from ltp.cli import main
 from ltp.contenders import CONTENDERS, MaskedOnly
@@ -183,11 +183,24 @@ def test_text_cut_to_a_length_begins_and_ends_as_sentences_do(tiny_data):
         assert all(row[0] == start and row[-1] == end for row in ids)
 
 
-def test_passes_are_interleaved_and_the_first_is_thrown_away():
+def test_passes_are_interleaved_and_the_first_is_thrown_away(monkeypatch):
+    """Each warms up right before it is timed, and who follows whom changes from repeat to repeat."""
+    monkeypatch.setattr(timing, "PAUSE", 0)
     calls = []
-    seconds = interleaved({name: lambda name=name: calls.append(name) for name in "abc"}, repeats=3)
-    assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
-    assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys("abc", 3)
+    passes = {name: lambda name=name: calls.append(name) for name in "abcd"}
+    warm = {name: lambda name=name: calls.append(name.upper()) for name in "abcd"}
+    seconds = interleaved(passes, repeats=12, warm=warm)
+    assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys("abcd", 12)
+    assert calls[:4] == list("abcd")
+    timed = calls[4:]
+    assert [name.lower() for name in timed[::2]] == timed[1::2]  # warmed by its own, not by another
+    orders = [tuple(timed[start + 1 : start + 8 : 2]) for start in range(0, len(timed), 8)]
+    assert all(sorted(order) == list("abcd") for order in orders)
+    followers = {(order[index], order[index + 1]) for order in orders for index in range(3)}
+    assert len(followers) > 8
+    calls.clear()
+    interleaved(passes, repeats=12, warm=warm)
+    assert calls[4:] == timed  # the same each time the benchmark runs
 
 
 def test_speedups_compare_neighbours_in_time():
