@@ -69,7 +69,8 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     """Set the thresholds so that the batch's sentences cost ``relative`` of their FLOPs.
 
     Every layer keeps the same share of the tokens that it gets, first tokens among them; each threshold lies halfway
-    between the scores on either side of that share, so that no token stands on it. Returns that share. Raises LTPError where no share costs so little.
+    between the scores on either side of that share, so that no token stands on it. Returns that share. Raises LTPError
+    where no share costs so little.
     """
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")

@@ -21,9 +21,9 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of every repeat of every pass, after one untimed pass each.
 
-    A repeat runs all of them, in an order drawn anew with a fixed seed, so what slows the machine down for a while meets
-    all alike, and nobody always follows the same neighbour. Before each comes a pause, and its own of ``warm``, untimed,
-    which takes the cache over from the neighbour. On a GPU, CUDA events take the time.
+    A repeat runs all of them, in an order drawn anew with a fixed seed: what slows the machine down for a while meets
+    all alike, and nobody always follows the same neighbour. Before each comes a pause, and, not timed, its own of
+    ``warm``, which takes the cache over from the neighbour. On a GPU, CUDA events take the time.
     """
     for run in passes.values():
         run()
