@@ -19,8 +19,8 @@ except ImportError:
 # Attention probabilities of one block of sentences, in numbers. Larger blocks leave the processor's cache and
 # cost more per token than the matrix products that they feed.
 BLOCK_NUMBERS = 1 << 20
-# The same without gradients, for each thread, where one table is used again for block after block: what the cache of a
-# core holds. There, plain products and a softmax are faster than torch's fused kernel, at any length.
+# The same for scores without gradients, for each thread, where one table is used again for block after block: what the
+# cache of a core holds.
 TABLE_NUMBERS = 1 << 18
 
 
@@ -120,9 +120,8 @@ def _attend(
     queries, keys, values = per_head(query), per_head(key), per_head(value)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     mixed = torch.is_autocast_enabled(query.device.type)  # its tables would be in 16 bits
-    wide_on_cpu = query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64)
-    if dropout == 0.0 and not differentiable and not mixed and (received or wide_on_cpu):
-        context, totals = _in_tables(queries, keys, values, real, received)
+    if received and dropout == 0.0 and not differentiable and not mixed:
+        context, totals = _scored(queries, keys, values, real)
     elif received:
         scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
         if real is not None:
@@ -147,10 +146,8 @@ def _attend(
     return context, totals
 
 
-def _in_tables(
-    queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None, received: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Context (B, A, N, D) and, on request, received attention (B·N,): without gradients, in a table used again.
+def _scored(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Context (B, A, N, D) and received attention (B·N,) without gradients: one small table, overwritten in place.
 
     All are (B, A, N, D) but ``real`` (B, N), which is None where nothing is padding.
     """
@@ -162,14 +159,13 @@ def _in_tables(
     if real is not None:
         mask = torch.zeros_like(real, dtype=query.dtype).masked_fill_(~real, torch.finfo(query.dtype).min)
         mask, asking = (part[:, None].repeat_interleave(heads, 0) for part in (mask, real.to(query.dtype)))
-    # A GPU has no cache that would hold a part: all rows at once.
-    step = (
-        rows if query.device.type != "cpu" else min(rows, torch.get_num_threads() * max(1, TABLE_NUMBERS // longest**2))
-    )
+    step = rows  # on a GPU, where no cache would hold a part
+    if query.device.type == "cpu":
+        step = min(rows, torch.get_num_threads() * max(1, TABLE_NUMBERS // longest**2))
     table = query.new_empty(step, longest, longest)
     # Not empty_like: that would lie in memory as the query does, and products into it would be made one by one.
     context = query.new_empty(rows, longest, depth)
-    totals = query.new_empty(rows, longest) if received else None
+    totals = query.new_empty(rows, longest)
     for start in range(0, rows, step):
         block = slice(start, start + step)
         scores = table[: rows - start]
@@ -178,11 +174,9 @@ def _in_tables(
             scores.add_(mask[block])
         torch.softmax(scores, -1, out=scores)
         torch.bmm(scores, value[block], out=context[block])
-        if totals is None:
-            continue
         if asking is None:
             torch.sum(scores, 1, out=totals[block])
         else:  # padding asks too, in the padded table; it counts as zero
             torch.bmm(asking[block], scores, out=totals[block][:, None])
     shape = (sentences, heads, longest)
-    return context.view(*shape, depth), None if totals is None else totals.view(shape).sum(1).reshape(-1)
+    return context.view(*shape, depth), totals.view(shape).sum(1).reshape(-1)
