@@ -27,6 +27,7 @@ from ltp.evaluation import load_pruned
 from ltp.export import require_onnx
 from ltp.model import LTPForSequenceClassification
 from ltp.profiles import SHAPES, calibrate, random_model
+from ltp.runs import METRICS, read_metrics
 from ltp.speed import COLUMNS, operating_points
 from ltp.speed_texts import Text, batches, read_texts
 from ltp.timing import interleaved, speedup
@@ -70,9 +71,7 @@ def benchmark(
     to compare with; unset: the run's own weights without pruning. ``settings.flops`` sets thresholds so that the
     text costs that share. Raises LTPError where contenders that should agree do not.
     """
-    measured = [
-        Measured(name, data_dirs, base, name if name in SHAPES else Path(name).resolve().name) for name in models
-    ]
+    measured = [Measured(name, data_dirs, base, name if name in SHAPES else _title(Path(name))) for name in models]
     return _measure(measured, output, settings)
 
 
@@ -84,6 +83,11 @@ def benchmark_study(results: str | Path, output: str | Path, settings: Settings)
     points = operating_points(results)
     measured = [Measured(str(point.run), [point.data], point.dense, point.model) for point in points]
     return _measure(measured, output, settings)
+
+
+def _title(folder: Path) -> str:
+    """A run is known by its encoder, another model by its folder."""
+    return read_metrics(folder)["model"] if (folder / METRICS).is_file() else folder.resolve().name
 
 
 @dataclass(frozen=True)

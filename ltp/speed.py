@@ -12,7 +12,7 @@ from ltp.tables import SUMMARY, read_csv
 COLUMNS = {
     "contender": "short name",
     "title": "what it is",
-    "model": "folder or shape",
+    "model": "encoder of a run, else folder or shape",
     "text": "task whose text it is",
     "cut": "true: text cut and joined to sentences of one length",
     "max_length": "tokens at which sentences are cut",
