@@ -19,10 +19,10 @@ from ltp.model import LTPForSequenceClassification
 from ltp.settings import PruningSettings
 from ltp.timing import interleaved
 
-LAYERS, SENTENCES, LENGTH = 6, 32, 128
+LAYERS, SENTENCES, LENGTH = 6, 8, 128
 SERIES = {  # (layers, sentences, tokens of each)
-    "tokens (sentences of 128)": [(LAYERS, sentences, LENGTH) for sentences in (8, 16, 32, 64, 128)],
-    "length (4,096 tokens)": [(LAYERS, 4096 // length, length) for length in (32, 64, 128, 256, 512)],
+    "tokens (sentences of 128)": [(LAYERS, sentences, LENGTH) for sentences in (8, 16, 32, 64)],
+    "length (1,024 tokens)": [(LAYERS, 1024 // length, length) for length in (32, 64, 128, 256, 512)],
     "layers": [(layers, SENTENCES, LENGTH) for layers in (3, 6, 12, 24)],
 }
 
