@@ -25,7 +25,7 @@ slurm: .venv/.installed-slurm
 
 # A stamp per set of packages: written when all are in, out of date when what to install has changed.
 .venv/.installed-demo: EXTRAS := demo
-.venv/.installed-test: EXTRAS := demo,onnx,test
+.venv/.installed-test: EXTRAS := demo,kubernetes,onnx,slurm,test
 .venv/.installed-slurm: EXTRAS := demo,kubernetes,slurm,test
 .venv/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=...")'

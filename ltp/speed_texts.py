@@ -43,7 +43,7 @@ def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator
     words = [token for row in rows for token in row["input_ids"][1:-1]]
     for length in lengths:
         turned = [words[start:] + words[:start] for start in range(0, len(words), max(1, len(words) // len(rows)))]
-        count = max(1, min(len(rows), len(words) // length, 16))
+        count = max(1, min(len(rows), len(words) // length, MOST_CUT))
         cut = [{"input_ids": [first, *(turn * length)[: length - 2], last]} for turn in turned[:count]]
         yield Text(info["task"], length, cut, cut=True)
 

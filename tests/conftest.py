@@ -13,16 +13,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 
-# Tests of bad input, by file: each refuses one, in one line, or many (the last two of test_grid, by hypothesis).
+# Tests of bad input, by file: each refuses one, in one line, or many (those of test_any_grid, by hypothesis).
 BAD_INPUTS = {
     "test_bad_input.py": "test_",
-    "test_grid.py": ("test_a_bad_grid_is_refused", "test_a_grid_without", "test_a_file_that_is_no_grid", "test_any_un"),
+    "test_bad_grids.py": ("test_a_bad_grid_is_refused", "test_a_grid_without", "test_a_file_that_is_no_grid"),
+    "test_any_grid.py": ("test_any_un",),
     "test_workflow.py": "test_a_bad_grid",
     "test_sources.py": ("test_a_text_that_does_not_fit", "test_a_broken_file", "test_a_path_that_leads_nowhere"),
     "test_data.py": ("test_a_max_length_beyond", "test_a_broken_tokenizer", "test_damaged_data_are_refused"),
     "test_checkpoints.py": ("test_a_truncated_or_padded", "test_a_checkpoint_that_does_not_fit"),
     "test_hub.py": "test_what_the_hub_does_not_have",
-    "test_stages.py": "test_a_soft_stage_without",
+    "test_disturbed_stages.py": "test_a_soft_stage_without",
     "test_tables.py": "test_damaged_table_is_refused",
 }
 
@@ -120,3 +121,23 @@ def tiny_study(tiny_encoder, tiny_data) -> SimpleNamespace:
     # Scores are about 1/16 here, so the last layer's threshold judges half of the tokens.
     convert(base, converted, PruningSettings(final_token_threshold=0.06, score_length=16))
     return SimpleNamespace(encoder=tiny_encoder, data=tiny_data, base=base, converted=converted)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """One thread for each training, so that sums are made in one order."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def soft(tiny_study, tmp_path_factory):
+    """A soft run that nothing disturbed."""
+    from stage_runs import SOFT
+
+    from ltp.stages import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        folder = tmp_path_factory.mktemp("runs") / "soft"
+        train("soft", "ltp", str(tiny_study.converted), tiny_study.data, folder, SOFT)
+    return folder
