@@ -21,7 +21,7 @@ faults: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/faults
 
 slurm: .venv/.installed-slurm
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/slurm tests/test_cluster.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/slurm tests/workflow/test_cluster.py
 
 # A stamp per set of packages: written when all are in, out of date when what to install has changed.
 .venv/.installed-demo: EXTRAS := demo

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from ltp.environment import cpu_threads, peak_memory_mb
-from ltp.model import LTPForSequenceClassification
-from ltp.settings import PruningSettings, TrainingSettings
-from ltp.trainer import Collator, LTPTrainer, training_arguments
+from ltp.common.machine import cpu_threads, peak_memory_mb
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.settings.pruning import PruningSettings
+from ltp.settings.training import TrainingSettings
+from ltp.training.collator import Collator
+from ltp.training.trainer import LTPTrainer, training_arguments
 
 SIZES = {
     "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from ltp.environment import cpu_threads, peak_memory_mb
-from ltp.flops import encoder_macs
-from ltp.model import LTPForSequenceClassification
-from ltp.settings import PruningSettings
-from ltp.timing import interleaved
+from ltp.benchmark.timing import interleaved
+from ltp.common.machine import cpu_threads, peak_memory_mb
+from ltp.models.flops import encoder_macs
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.settings.pruning import PruningSettings
 
 LAYERS, SENTENCES, LENGTH = 6, 8, 128
 SERIES = {  # (layers, sentences, tokens of each)

@@ -17,14 +17,14 @@ from statistics import median
 
 import torch
 
-from ltp.benchmark import load_model
-from ltp.environment import cpu_threads
-from ltp.flops import summarise
-from ltp.linear import Layout
-from ltp.model import LTPForSequenceClassification
-from ltp.profiles import calibrate
-from ltp.speed_texts import batches, read_texts
-from ltp.timing import interleaved, speedup
+from ltp.benchmark.calibration import calibrate
+from ltp.benchmark.runner import load_model
+from ltp.benchmark.texts import batches, read_texts
+from ltp.benchmark.timing import interleaved, speedup
+from ltp.common.machine import cpu_threads
+from ltp.models.flops import summarise
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.prepacked_linear import Layout
 
 
 def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], list[int]]]) -> Callable[[], None]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from ltp.grid import Grid
+from ltp.grid.grid import Grid
 
 ROOT = Path(__file__).parents[1]
 SEEDS = 10  # of the larger grids

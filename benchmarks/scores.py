@@ -14,14 +14,14 @@ from statistics import median
 
 import torch
 
-from ltp.benchmark import load_model
-from ltp.contenders import unpruned
-from ltp.environment import cpu_threads
-from ltp.model import LTPForSequenceClassification
-from ltp.pruners import Rule
-from ltp.settings import PruningSettings
-from ltp.speed_texts import batches, read_texts
-from ltp.timing import interleaved
+from ltp.benchmark.backends import unpruned
+from ltp.benchmark.runner import load_model
+from ltp.benchmark.texts import batches, read_texts
+from ltp.benchmark.timing import interleaved
+from ltp.common.machine import cpu_threads
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.pruning import Rule
+from ltp.settings.pruning import PruningSettings
 
 
 class Undecided(Rule):

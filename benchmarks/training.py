@@ -19,14 +19,14 @@ from statistics import median
 import torch
 from torch import nn
 
-from ltp.environment import cpu_threads
-from ltp.errors import LTPError
-from ltp.evaluation import load_pruned
-from ltp.model import LTPForSequenceClassification
-from ltp.profiles import THRESHOLDS, calibrate
-from ltp.settings import PruningSettings
-from ltp.speed_texts import batches, read_texts
-from ltp.timing import interleaved, speedup
+from ltp.benchmark.calibration import THRESHOLDS, calibrate
+from ltp.benchmark.texts import batches, read_texts
+from ltp.benchmark.timing import interleaved, speedup
+from ltp.common.errors import LTPError
+from ltp.common.machine import cpu_threads
+from ltp.models.loading import load_pruned
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.settings.pruning import PruningSettings
 
 TEMPERATURE = 1e-4
 HALF = 0.5  # of the FLOPs: the operating point of the hard step

@@ -2,6 +2,6 @@
 
 import sys
 
-from ltp.cli import main
+from ltp.cli.main import main
 
 sys.exit(main())

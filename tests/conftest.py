@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.tiny_text import save_tokenizer, write_sentences
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -44,39 +45,6 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(f"{kind}: {good + bad} tried, {good} {ends[0]}, {bad} {ends[1]}")
 
 
-WORDS = ["the", "a", "film", "plot", "actor", "scene", "story", "is",
-         "was", "with", "and", "but", "very", "quite", "so", "rather"]  # fmt: skip
-MARKS = {0: ("dull", "weak", "poor"), 1: ("fine", "warm", "sharp")}
-
-
-def write_sentences(path: Path, count: int, first: int) -> None:
-    """Sentences of several lengths in which one word tells the label, none of them twice."""
-    lines = ["sentence\tlabel"]
-    for number in range(first, first + count):
-        label = number % 2
-        words = [WORDS[(number * 7 + step * (1 + number % 5)) % len(WORDS)] for step in range(3 + number % 9)]
-        words.insert(number % len(words), MARKS[label][number % 3])
-        lines.append(f"{' '.join(words)} n{number}\t{label}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def save_tokenizer(folder: Path) -> int:
-    """A word-level tokenizer in BERT's manner; returns the size of its vocabulary."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, *MARKS[0], *MARKS[1]]
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    return len(words)
-
-
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory) -> Path:
     """A checkpoint of a random two-layer BERT, with dropout, and its tokenizer."""
@@ -96,8 +64,8 @@ def tiny_encoder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tiny_encoder) -> Path:
     """Tokenised data: 48 sentences to train on, 16 to pick by, 16 to report on."""
-    from ltp.data import prepare
-    from ltp.settings_data import DataSettings
+    from ltp.settings.data import DataSettings
+    from ltp.text.prepare import prepare
 
     text = tiny_encoder.parent / "text"
     text.mkdir()
@@ -111,9 +79,10 @@ def tiny_data(tiny_encoder) -> Path:
 @pytest.fixture(scope="session")
 def tiny_study(tiny_encoder, tiny_data) -> SimpleNamespace:
     """The paths ``encoder``, ``data``, a finished ``base`` run and its conversion ``converted``."""
-    from ltp.convert import convert
-    from ltp.settings import PruningSettings, TrainingSettings
-    from ltp.stages import train
+    from ltp.conversion.convert import convert
+    from ltp.settings.pruning import PruningSettings
+    from ltp.settings.training import TrainingSettings
+    from ltp.training.stages import train
 
     base, converted = tiny_encoder.parent / "base", tiny_encoder.parent / "converted"
     settings = TrainingSettings(learning_rate=1e-3, epochs=2, batch_size=8)
@@ -132,9 +101,9 @@ def one_thread(monkeypatch):
 @pytest.fixture(scope="session")
 def soft(tiny_study, tmp_path_factory):
     """A soft run that nothing disturbed."""
-    from stage_runs import SOFT
+    from helpers.stage_runs import SOFT
 
-    from ltp.stages import train
+    from ltp.training.stages import train
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import write_sentences
+from helpers.tiny_text import write_sentences
 
 from faults import study
 from faults.warm import commands

@@ -11,8 +11,8 @@ import shutil
 import pytest
 
 from faults.study import RUNS, record
-from ltp.cli import main
-from ltp.grid import load_grid
+from ltp.cli.main import main
+from ltp.grid.grid import load_grid
 
 
 def cut(path):

@@ -12,7 +12,7 @@ import pytest
 
 from faults import study
 from faults.study import RUNS
-from ltp.runs import verify_tree
+from ltp.results.verify import verify_tree
 
 INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
 ROWS = [

@@ -53,8 +53,8 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_a_task_name_that_is_no_plain_folder_is_refused(material, name):
-    from ltp.errors import LTPError
-    from ltp.grid import Grid
+    from ltp.common.errors import LTPError
+    from ltp.grid.grid import Grid
 
     grid = study.grid_of(material.encoder, material.text)
     grid["tasks"] = {name: grid["tasks"]["sst2"] | {"text_columns": ["sentence"]}}

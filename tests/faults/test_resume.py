@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from faults.test_damage import binary, changed, cut, emptied, flipped, gone, listed, zeroed
-from ltp.runs import read_metrics
-from ltp.settings import TrainingSettings
-from ltp.stages import STATE, train
-from ltp.trainer import LTPTrainer
+from ltp.results.run import read_metrics
+from ltp.settings.training import TrainingSettings
+from ltp.training.stages import STATE, train
+from ltp.training.trainer import LTPTrainer
 
 SETTINGS = TrainingSettings(  # twelve steps, with dropout, so that the generators' states matter
     learning_rate=1e-3, batch_size=8, epochs=2, seed=3, temperature=0.01, lambda_=0.2, lambda_warmup=0.5,

@@ -16,8 +16,8 @@ import pytest
 from faults import study
 from faults.study import RUNS, record
 from faults.test_damage import command, refused
-from ltp.cli import main
-from ltp.runs import verify_tree
+from ltp.cli.main import main
+from ltp.results.verify import verify_tree
 
 RESULTS = Path("results")
 

@@ -15,7 +15,7 @@ import yaml
 
 from faults import study
 from faults.study import RUNS, record
-from ltp.locks import NAME
+from ltp.common.locks import NAME
 
 
 @pytest.fixture
@@ -187,8 +187,8 @@ def test_a_loss_that_is_no_number_stops_only_what_rests_on_it(material, warm, tm
 
 def test_a_grid_that_is_read_while_it_is_written_is_refused(tmp_path, material):
     """Every beginning of a grid file is either refused in one line or is itself a sound grid."""
-    from ltp.errors import LTPError
-    from ltp.grid import load_grid
+    from ltp.common.errors import LTPError
+    from ltp.grid.grid import load_grid
 
     text = yaml.safe_dump(study.grid_of(material.encoder, material.text))
     refused = 0
@@ -205,11 +205,11 @@ def test_a_grid_that_is_read_while_it_is_written_is_refused(tmp_path, material):
 def test_waiting_for_a_lock_is_not_needed_after_a_kill(tmp_path):
     """The system lets go of a lock when its holder is killed."""
     code = (
-        "import sys, time; from ltp.locks import keep\n"
+        "import sys, time; from ltp.common.locks import keep\n"
         "keep(sys.argv[1], 'wait'); print('held', flush=True); time.sleep(600)"
     )
-    from ltp.errors import LTPError
-    from ltp.locks import alone, hold
+    from ltp.common.errors import LTPError
+    from ltp.common.locks import alone, hold
 
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:

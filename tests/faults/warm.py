@@ -46,15 +46,7 @@ def serve(path: str) -> None:
     import matplotlib.pyplot  # noqa: F401
     import torch  # noqa: F401
 
-    import ltp.convert
-    import ltp.data
-    import ltp.explain
-    import ltp.page
-    import ltp.plots
-    import ltp.progress
-    import ltp.stages
-    import ltp.tables  # noqa: F401
-    from ltp.environment import commit
+    from ltp.common.machine import commit
 
     commit()  # remembered, so that all commands name the same one
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -88,7 +80,7 @@ def _command(channel: socket.socket) -> None:
     threading.Thread(target=_obey, args=(channel,), daemon=True).start()
     status = 1
     try:
-        from ltp.cli import main
+        from ltp.cli.main import main
 
         status = main(asked["arguments"])
     except SystemExit as end:

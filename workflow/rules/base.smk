@@ -13,7 +13,7 @@ rule train_base:
         f"<benchmarks>/{BASE}.tsv"
     priority: PRIORITIES["base"]
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: max(progress.BASE_THREADS, GRID.config.processes)
     resources:
         **training_resources(BASE),

@@ -15,7 +15,7 @@ rule train_baseline:
         f"<benchmarks>/{BASELINE_HARD}.tsv"
     priority: PRIORITIES["baseline"]
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: GRID.config.processes
     resources:
         **training_resources(BASELINE_HARD),

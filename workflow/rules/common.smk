@@ -3,11 +3,12 @@ import os
 import sys
 from pathlib import Path
 
-from ltp import locks, progress
-from ltp import resources as limits
-from ltp.errors import LTPError
-from ltp.grid import Grid
-from ltp.grid_config import load_file
+from ltp.common import locks
+from ltp.grid import progress
+from ltp.grid import resources as limits
+from ltp.common.errors import LTPError
+from ltp.grid.grid import Grid
+from ltp.grid.reader import load_file
 
 # Jobs use this interpreter and this checkout's package, whether or not a virtual environment is active.
 os.environ.update(

@@ -13,7 +13,7 @@ rule convert:
         f"<benchmarks>/{CONVERTED}.tsv"
     priority: lambda wildcards: PRIORITIES["convert_ltp" if wildcards.pruning == "ltp" else "convert_baseline"]
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 600 * attempt,

@@ -8,7 +8,7 @@ rule prepare_data:
         "<benchmarks>/{task}/data.tsv"
     priority: PRIORITIES["data"]
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 3000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,

@@ -15,7 +15,7 @@ rule train_hard:
         f"<benchmarks>/{HARD}.tsv"
     priority: PRIORITIES["hard"]
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: GRID.config.processes
     resources:
         **training_resources(HARD),

@@ -10,7 +10,7 @@ rule examples:
     benchmark:
         "<benchmarks>/{task}/examples.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 2500 * attempt,
@@ -35,7 +35,7 @@ rule page:
     benchmark:
         "<benchmarks>/page.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

@@ -23,7 +23,7 @@ rule plots:
     benchmark:
         "<benchmarks>/plots.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

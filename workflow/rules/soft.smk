@@ -15,7 +15,7 @@ rule train_soft:
         f"<benchmarks>/{SOFT}.tsv"
     priority: PRIORITIES["soft"]
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: GRID.config.processes
     resources:
         **training_resources(SOFT),

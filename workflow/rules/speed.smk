@@ -15,7 +15,7 @@ rule speed:
     benchmark:
         "<benchmarks>/speed.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     threads: lambda wildcards: workflow.cores if workflow.local_exec else 4
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,

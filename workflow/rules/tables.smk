@@ -11,7 +11,7 @@ rule tables:
     benchmark:
         "<benchmarks>/tables.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/ltp.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,

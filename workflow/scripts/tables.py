@@ -4,8 +4,8 @@
 import sys
 from pathlib import Path
 
-from ltp.errors import LTPError
-from ltp.tables import write_tables
+from ltp.analysis.tables import write_tables
+from ltp.common.errors import LTPError
 
 with open(snakemake.log[0], "w", encoding="utf-8") as log:
     try:

@@ -1,0 +1,4 @@
+"""Runs → settings, frontier, operating points, intervals, tables.
+
+Imports results, settings, common; never torch.
+"""

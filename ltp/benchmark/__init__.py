@@ -1,0 +1,4 @@
+"""Ways to run a model, timed against each other.
+
+Imports export, analysis, models, text and below.
+"""

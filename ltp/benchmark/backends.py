@@ -1,0 +1,185 @@
+"""What the benchmark compares: ways to run a classifier over padded batches, unpruned and pruned.
+
+A contender takes batches (dictionaries of (B, N) tensors) and gives logits. Those that prune also count tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from ltp.export.export import run_session, save_onnx, session
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.packing import PackedTokens, count_tokens
+from ltp.settings.pruning import PruningSettings
+
+Batch = Mapping[str, Tensor]
+Run = Callable[[Batch], np.ndarray]  # a batch -> its logits (B, C)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run the classifier.
+
+    ``batches``: how sentences come: ``padded`` (in the order of the data, all to one length), ``dynamic`` (the same,
+    to the longest of the batch) or ``sorted`` (by length). ``unpruned`` names the contender that it is without
+    pruning, or is empty. ``exact``: it computes in the reference's precision, so it must give the same answers.
+    """
+
+    name: str
+    title: str
+    make: Callable[[Bench], Run]
+    batches: str = "sorted"
+    unpruned: str = ""
+    exact: bool = True
+    needs: tuple[str, ...] = ()  # of: onnx, compiler
+
+
+@dataclass
+class Bench:
+    """What contenders are made from: a model that prunes, the one without, a folder for files, threads, device."""
+
+    model: LTPForSequenceClassification
+    base: PreTrainedModel
+    folder: Path
+    threads: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def placed(self, model: nn.Module) -> nn.Module:
+        """A model ready to run here."""
+        return model.to(self.device, self.dtype).eval()
+
+
+def _torch(bench: Bench, model: nn.Module) -> Run:
+    model = bench.placed(model)
+
+    def run(batch: Batch) -> np.ndarray:
+        with torch.inference_mode():
+            logits = model(**{name: value.to(bench.device, non_blocking=True) for name, value in batch.items()}).logits
+            return logits.float().cpu().numpy()
+
+    return run
+
+
+def _base(bench: Bench) -> Run:
+    return _torch(bench, bench.base)
+
+
+def _compiled(bench: Bench) -> Run:
+    return _torch(bench, torch.compile(bench.placed(copy.deepcopy(bench.base)), dynamic=True))
+
+
+def _masked(bench: Bench) -> Run:
+    eager = copy.deepcopy(bench.model).to_base()
+    eager.set_attn_implementation("eager")
+    return _torch(bench, MaskedOnly(bench.model, bench.placed(eager)))
+
+
+class MaskedOnly(nn.Module):
+    """The Hugging Face model with pruning as the original runs it: tokens are masked, and computed all the same."""
+
+    def __init__(self, model: LTPForSequenceClassification, eager: PreTrainedModel) -> None:
+        super().__init__()
+        self.model, self.eager = model, eager  # the rule, and the encoder with attention that gives probabilities
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
+        model, encoder = self.model, getattr(self.eager, self.model.config.base_model_type)
+        alive, lengths = attention_mask != 0, attention_mask.sum(1)
+        rule = model.rule()
+        hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
+        for index, layer in enumerate(encoder.encoder.layer):
+            mask = torch.zeros_like(alive, dtype=hidden.dtype).masked_fill_(~alive, torch.finfo(hidden.dtype).min)
+            context, probabilities = layer.attention.self(hidden, attention_mask=mask[:, None, None])
+            attended = layer.attention.output(context, hidden)
+            hidden = layer.output(layer.intermediate(attended), attended)
+            if rule.judges(index):
+                received = (probabilities * alive[:, None, :, None]).sum((1, 2))  # (B, N)
+                rows = alive.reshape(-1).nonzero().squeeze(1)
+                sentence = torch.div(rows, input_ids.shape[1], rounding_mode="floor")
+                tokens = PackedTokens(hidden.flatten(0, 1), sentence, count_tokens(sentence, len(alive)))
+                stay = rule.stay(index, received.reshape(-1)[rows], tokens, lengths)
+                alive = torch.zeros_like(alive).view(-1).index_fill_(0, rows[stay], True).view_as(alive)
+        return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
+
+
+def onnx_from_transformers(base: PreTrainedModel, path: Path) -> None:
+    """The unpruned model as its users export it: torch's exporter, eager attention (the faster one once exported)."""
+    from torch.export import Dim
+
+    model = copy.deepcopy(base).eval()
+    model.set_attn_implementation("eager")
+    ids = torch.full((2, 8), 5)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if base.config.type_vocab_size > 1:
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    shape = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here needs
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the exporter's own use of an old call
+        program = torch.onnx.export(
+            model, kwargs=inputs, dynamo=True, dynamic_shapes=dict.fromkeys(inputs, shape), opset_version=20,
+            output_names=["logits"], verbose=False,
+        )  # fmt: skip
+    program.save(path)
+
+
+def _onnx(kind: str, int8: bool) -> Callable[[Bench], Run]:
+    def make(bench: Bench) -> Run:
+        path = bench.folder / f"{kind}{'.int8' if int8 else ''}.onnx"
+        if kind != "transformers":
+            model = bench.model if kind == "pruned" else unpruned(bench.base)
+            save_onnx(model, path, int8)
+        elif not int8:
+            onnx_from_transformers(bench.base, path)
+        else:
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            source = bench.folder / "transformers.onnx"
+            if not source.is_file():
+                onnx_from_transformers(bench.base, source)
+            kinds = ["MatMul", "Gemm", "Attention"]
+            quantize_dynamic(source, path, kinds, per_channel=True, weight_type=QuantType.QInt8)
+        runtime = session(path, bench.threads)
+        return lambda batch: run_session(runtime, batch)[0]
+
+    return make
+
+
+def unpruned(base: PreTrainedModel) -> LTPForSequenceClassification:
+    """A plain classifier on packed tokens, none of them removed."""
+    return LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
+
+
+REFERENCE = "hf-dynamic"  # what every speed-up is measured against
+CONTENDERS = (
+    Contender("hf-padded", "Hugging Face, padded", _base, batches="padded"),
+    Contender("hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded"),
+    Contender("hf-dynamic", "Hugging Face, padded to the batch", _base, batches="dynamic"),
+    Contender("hf-sorted", "Hugging Face, sorted by length", _base),
+    Contender("hf-compiled", "Hugging Face, sorted, torch.compile", _compiled, needs=("compiler",)),
+    Contender("onnx", "ONNX Runtime, unpruned", _onnx("transformers", False), needs=("onnx",)),
+    Contender("onnx-int8", "ONNX Runtime, unpruned, int8", _onnx("transformers", True), exact=False, needs=("onnx",)),
+    Contender("ltp-dense", "packed, unpruned", lambda bench: _torch(bench, unpruned(bench.base))),
+    Contender("ltp", "packed, pruned", lambda bench: _torch(bench, bench.model), unpruned="ltp-dense"),
+    Contender("ltp-dense-onnx", "packed ONNX, unpruned", _onnx("dense", False), needs=("onnx",)),
+    Contender("ltp-dense-onnx-int8", "packed ONNX, unpruned, int8", _onnx("dense", True), exact=False, needs=("onnx",)),
+    Contender("ltp-onnx", "packed ONNX, pruned", _onnx("pruned", False), unpruned="onnx", needs=("onnx",)),
+    Contender(
+        "ltp-onnx-int8", "packed ONNX, pruned, int8", _onnx("pruned", True),
+        unpruned="onnx-int8", exact=False, needs=("onnx",),
+    ),
+)  # fmt: skip

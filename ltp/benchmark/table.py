@@ -1,0 +1,95 @@
+"""speed.csv: what a benchmark measured, one row for each contender, model, text and batch size. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltp.analysis.csv_files import read_csv
+from ltp.analysis.summary import SUMMARY_COLUMNS
+from ltp.analysis.tables import SUMMARY
+from ltp.common.errors import LTPError
+
+COLUMNS = {
+    "contender": "short name",
+    "title": "what it is",
+    "model": "encoder of a run, else folder or shape",
+    "text": "task whose text it is",
+    "cut": "true: text cut and joined to sentences of one length",
+    "max_length": "tokens at which sentences are cut",
+    "mean_tokens": "mean length of the sentences",
+    "batch": "sentences in a batch",
+    "threads": "threads",
+    "device": "cpu or cuda",
+    "weights": "number format of the matrix products",
+    "sentences": "sentences in a pass",
+    "repeats": "passes timed",
+    "median_ms": "median over the passes of the mean time of a batch, in ms",
+    "min_ms": "the fastest pass's",
+    "max_ms": "the slowest pass's",
+    "examples_per_second": "sentences a second in the median pass",
+    "speedup": "against hf-dynamic: median over the passes of the ratio",
+    "unpruned": "the contender that this one is without pruning",
+    "speedup_over_unpruned": "against that one",
+    "flops_reduction": "unpruned FLOPs / pruned FLOPs on these sentences",
+    "share_of_reduction": "speedup_over_unpruned / flops_reduction",
+    "agreement": "share of the sentences answered as by the reference (hf-dynamic, or ltp where it prunes)",
+    "largest_difference": "between its logits and the reference's",
+}
+
+
+def read_speed(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a speed.csv. Raises LTPError where it is missing or not one."""
+    return read_csv(path, tuple(COLUMNS), maker="benchmark")
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What a study recommends for a task: the pruned run, the dense run that it is measured against, their text."""
+
+    model: str
+    run: Path
+    dense: Path
+    data: Path
+
+
+def operating_points(results: str | Path) -> list[OperatingPoint]:
+    """The learned runs that summary.csv picks, of several seeds the first's. Raises LTPError where there is none."""
+    root = Path(results)
+    first = {
+        (row["task"], row["method"]): (row["model"], root / row["runs"].split(";")[0])
+        for row in read_csv(root / SUMMARY, SUMMARY_COLUMNS)
+        if row["runs"]
+    }
+    points = [
+        OperatingPoint(model, run, first[task, "dense"][1], root / task / "data")
+        for (task, method), (model, run) in first.items()
+        if method == "ltp"
+    ]
+    if not points:
+        raise LTPError(f"{root / SUMMARY}: no task has a learned setting within 1 point of dense; name the run to time")
+    return points
+
+
+def show(path: str | Path) -> str:
+    """The table for a terminal: a block for each model, text and batch size."""
+    lines: list[str] = []
+    block = None
+    for row in read_speed(path):
+        cut = f"cut to {row['max_length']}" if row["cut"] == "true" else f"at most {row['max_length']}"
+        now = (
+            f"{row['model']} on {row['text']}, {cut} tokens, {float(row['mean_tokens']):.0f} on average, "
+            f"batch {row['batch']}, {row['threads']} threads, {row['device']}"
+        )
+        if now != block:
+            block = now
+            lines += [
+                "",
+                now,
+                f"  {'':44} {'ms a batch':>16} {'sentences/s':>12} {'speed-up':>9} {'of FLOPs':>9} {'agree':>6}",
+            ]
+        share = f"{float(row['share_of_reduction']):.2f}" if row["share_of_reduction"] else ""
+        times = f"{float(row['median_ms']):.2f} ({float(row['max_ms']) - float(row['min_ms']):.2f})"
+        rate, gain, agreement = (float(row[name]) for name in ("examples_per_second", "speedup", "agreement"))
+        lines.append(f"  {row['title']:44} {times:>16} {rate:>12.1f} {gain:>8.2f}× {share:>9} {agreement:>6.0%}")
+    return "\n".join(lines[1:])

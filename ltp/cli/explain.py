@@ -1,0 +1,91 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ltp.analysis.csv_files import read_csv
+from ltp.analysis.study import FINAL_STAGES
+from ltp.analysis.summary import SUMMARY_COLUMNS
+from ltp.analysis.tables import RUNS, RUNS_COLUMNS, SUMMARY
+from ltp.common.errors import LTPError
+from ltp.models.explain import explain, load
+from ltp.report.sentences import render, use_colour
+from ltp.results.examples import EXAMPLES, Sentence, write_examples
+
+EXAMPLE_COUNT = 6
+
+
+def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
+    """Explain ``count`` test sentences of a task and write them to ``folder``/examples.json, for the page.
+
+    ``folder`` is the task's, in the folder of the tables. The run is the summary's operating point of learned
+    thresholds, or without one the run that is best on validation. The sentences are picked by length alone: evenly
+    over the test split, which is sorted by length, so nobody chose them for looking good.
+    """
+    folder = Path(folder)
+    results, path = folder.parent, folder / EXAMPLES
+    row, why = _chosen(results, folder.name)
+    if row is None:
+        write_examples(path, [], run=None, reason=why)
+        return path
+    model, tokenizer, max_length = load(results / row["run"])
+    from ltp.text.dataset import load as load_data
+
+    splits, info = load_data(folder / "data")
+    test = splits["test"]
+    count = min(count, len(test))
+    picked = [test[round((i + 0.5) * len(test) / count - 0.5)] for i in range(count)]
+    columns = ("text", "text_pair") if "text_pair" in test.column_names else ("text",)
+    texts = [tuple(example[column] for column in columns) for example in picked]
+    names = info["label_names"]
+    sentences = [
+        Sentence(**{**vars(sentence), "expected": names[example["labels"]] if names else f"{example['labels']:.2f}"})
+        for sentence, example in zip(explain(model, tokenizer, texts, max_length), picked, strict=True)
+    ]
+    facts = {"run": row["run"], "setting": row["setting"], "model": row["model"], "reason": why, "split": "test"}
+    write_examples(path, sentences, **facts, test_examples=len(test))
+    return path
+
+
+def _chosen(results: Path, task: str) -> tuple[Mapping[str, str] | None, str]:
+    """The row of runs.csv of the ltp run to explain, and why it is that one; None and why there is none."""
+    runs = {row["run"]: row for row in read_csv(results / RUNS, RUNS_COLUMNS)}
+    summary = read_csv(results / SUMMARY, SUMMARY_COLUMNS)
+    for row in summary:
+        if row["task"] == task and row["method"] == "ltp" and row["runs"]:
+            return runs[row["runs"].split(";")[0]], "cheapest within 1 point of dense on validation"
+    finished = [
+        row for row in runs.values()
+        if (row["task"], row["method"], row["status"]) == (task, "ltp", "complete") and row["stage"] in FINAL_STAGES
+    ]  # fmt: skip
+    if not finished:
+        return None, f"no finished run of learned thresholds on {task}"
+    return max(finished, key=lambda row: float(row["validation_score"])), "best on validation; none within 1 point"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``ltp explain``."""
+    parser.add_argument("run", help="folder of a run of ltp, topk or manual; with --examples, of a task's results")
+    parser.add_argument("text", nargs="*", help="a text; for a task of pairs, two")
+    parser.add_argument(
+        "--examples", action="store_true", help=f"explain {EXAMPLE_COUNT} test sentences; write RUN/{EXAMPLES}"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``ltp explain``: show a sentence's words and the layers at which they go, or write examples for the page."""
+    if arguments.examples and not arguments.text:
+        print(explain_task(arguments.run))
+        return 0
+    if arguments.examples or not 1 <= len(arguments.text) <= 2:
+        given = f"{len(arguments.text)} texts" + (" and --examples" if arguments.examples else "")
+        raise LTPError(f"text: {given} given; expected one text, two for a task of pairs, or --examples alone")
+    model, tokenizer, max_length = load(arguments.run)
+    text = arguments.text[0] if len(arguments.text) == 1 else tuple(arguments.text)
+    (sentence,) = explain(model, tokenizer, [text], max_length)
+    print(render(sentence, use_colour(sys.stdout)))
+    return 0

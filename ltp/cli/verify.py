@@ -1,0 +1,26 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ltp.common.io import shown
+from ltp.results.verify import verify_tree
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``ltp verify``."""
+    parser.add_argument("root", help="folder of results to check: every run below it, every file hashed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``ltp verify``: print what is sound, what is not and why. Returns 1 when anything is unsound."""
+    sound, unsound = verify_tree(arguments.root)
+    for directory in sound:
+        print(f"sound    {shown(directory)}")
+    for _, why in unsound:
+        print(f"UNSOUND  {why}")
+    damaged = len({directory for directory, _ in unsound})
+    print(f"{len(sound)} sound, {damaged} unsound below {shown(arguments.root)}", file=sys.stderr)
+    return 1 if unsound else 0

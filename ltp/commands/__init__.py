@@ -1,1 +1,0 @@
-"""One module a command, for those that do not live beside what they call."""

@@ -1,0 +1,4 @@
+"""Errors, files, locks, names: what every package may use.
+
+Imports none of the others.
+"""

@@ -1,9 +1,0 @@
-"""The one exception that users see as a single line instead of a traceback."""
-
-
-class LTPError(Exception):
-    """A problem that the user can mend.
-
-    The message is one line: the key or file, its value, what was expected, how to mend it.
-    The command line prints it without a traceback and exits with status 1.
-    """

@@ -1,0 +1,194 @@
+"""A trained model in other forms: a plain Hugging Face checkpoint, one ONNX file, the same in 8 bits.
+
+An ONNX file is kept only if it answers as PyTorch does, on real sentences.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from ltp.common.errors import LTPError
+from ltp.models.loading import load_pruned
+from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
+from ltp.results.dataset import INFO
+from ltp.results.run import METRICS, read_metrics
+from ltp.results.verify import verify_run
+from ltp.text.dataset import load
+from ltp.training.collator import Collator
+from ltp.training.metrics import compute_metrics
+
+ONNX, INT8 = "model.onnx", "model.int8.onnx"
+CHECKED = 64  # sentences that an ONNX file must answer as PyTorch does
+SCORED = 256  # sentences by which 8 bits, which are another model, are scored beside it
+TOLERANCE = 1e-4  # of the logits
+LARGEST = 2_000_000_000  # bytes; a file of ONNX's own holds no more than 2 GiB
+
+
+def export(
+    run: str | Path, output: str | Path, onnx: bool = False, int8: bool = False, plain: bool = False,
+    data_dir: str | Path | None = None,
+) -> list[str]:  # fmt: skip
+    """Write the forms asked for, and the tokenizer, into ``output``; returns a line about each.
+
+    ``plain``: the encoder without pruning, as its own Hugging Face class. ``onnx``: ONNX file that removes tokens.
+    ``int8``: the same with linear layers in 8 bits. ``data_dir`` holds the sentences to check with; unset: the run's
+    own, where they lie above it. Raises LTPError for what cannot be exported, and for an ONNX file that answers
+    otherwise than PyTorch.
+    """
+    run, output = Path(run), Path(output)
+    if not (onnx or int8 or plain):
+        raise LTPError("export: nothing asked for; expected --onnx, --int8 or --plain")
+    if run.resolve() == output.resolve():
+        raise LTPError(f"output: {output} is the run itself; choose another folder")
+    if onnx or int8:
+        require_onnx()
+    if (run / METRICS).is_file():
+        record = read_metrics(run)
+        if record["status"] != "complete":
+            raise LTPError(f"{run}: {record['status']} ({record['reason']}), so there is no model to export")
+        if problems := verify_run(run):
+            raise LTPError(problems[0])
+    transformers_logging.disable_progress_bar()  # loading takes a moment
+    splits, info = load(data_dir or _own_data(run)) if onnx or int8 else ({}, None)
+    model = load_pruned(run, info)
+    output.mkdir(parents=True, exist_ok=True)
+    told = []
+    if plain:
+        model.to_base().save_pretrained(output)
+        told.append(f"{output}: a plain {model.config.base_model_type} checkpoint, without pruning")
+    if onnx or int8:
+        split = splits.get("validation", splits["train"])
+        if onnx:
+            told.append(_write(model, info, split, output / ONNX))
+        if int8:
+            told.append(_write(model, info, split, output / INT8, int8=True))
+    _load_tokenizer(run).save_pretrained(output)
+    return told
+
+
+def require_onnx(exporter: bool = False) -> None:
+    """Raise LTPError unless what writes and runs ONNX files is installed; torch's ``exporter`` needs one more."""
+    for name in ("onnx", "onnxruntime", *(["onnxscript"] if exporter else [])):
+        if importlib.util.find_spec(name) is None:
+            raise LTPError(f"onnx: the package {name} is not installed; pip install 'ltp[onnx]'")
+
+
+def save_onnx(model: LTPForSequenceClassification, path: Path, int8: bool = False) -> None:
+    """Write a model as one ONNX file, unchecked; its labels stand in the metadata, as JSON under ``labels``."""
+    import onnx
+
+    from ltp.export.onnx_model import build
+
+    if (size := sum(4 * weight.numel() for weight in model.parameters())) > LARGEST and not int8:
+        raise LTPError(f"onnx: the weights take {size / 1e9:.1f} GB; one ONNX file holds 2 GB")
+    proto = build(model, int8)
+    labels = [model.config.id2label[index] for index in range(model.num_labels)]
+    proto.metadata_props.add(key="labels", value=json.dumps(labels, ensure_ascii=False))
+    part = path.with_name(path.name + ".part")
+    onnx.save(proto, part)
+    os.replace(part, path)
+
+
+def session(path: str | Path, threads: int = 0) -> Any:
+    """An ONNX Runtime session on the CPU; ``threads`` 0 leaves their number to the runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_session(runtime: Any, batch: dict[str, Any]) -> list[np.ndarray]:
+    """The outputs for a padded batch of tensors; missing inputs, segments that is, are zeros."""
+    zeros = torch.zeros_like(batch["input_ids"])
+    return runtime.run(None, {item.name: batch.get(item.name, zeros).numpy() for item in runtime.get_inputs()})
+
+
+def _write(
+    model: LTPForSequenceClassification, info: dict[str, Any], split: Any, path: Path, int8: bool = False
+) -> str:
+    """Write, check and, where it fails, remove an ONNX file; returns a line about it."""
+    save_onnx(model, path, int8)
+    try:
+        runtime, regression = session(path), info["kind"] == "regression"
+        batches = list(_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, regression))
+        labels = np.concatenate([batch.pop("labels") for batch in batches])
+        found = [run_session(runtime, batch) for batch in batches]
+        with torch.inference_mode():
+            expected = [model(**batch) for batch in batches]
+        if int8:
+            return _compare_int8(info, labels, found, expected, path)
+        return _compare(found, expected, path)
+    except LTPError:
+        path.unlink()
+        raise
+
+
+def _compare(found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput], path: Path) -> str:
+    worst, sentences = 0.0, 0
+    for (logits, attention_tokens, ffn_tokens), output in zip(found, expected, strict=True):
+        for mine, theirs in ((attention_tokens, output.attention_tokens), (ffn_tokens, output.ffn_tokens)):
+            if not np.array_equal(mine, theirs.numpy()):
+                other = int((mine != theirs.numpy()).any(1).sum())
+                raise LTPError(f"{path}: keeps other tokens than PyTorch in {other} of {len(mine)} sentences; not kept")
+        difference = float(np.abs(logits - output.logits.numpy()).max())
+        worst, sentences = max(worst, difference), sentences + len(logits)
+        if not difference <= TOLERANCE:  # nor may it be no number
+            raise LTPError(f"{path}: logits {difference:.1e} from PyTorch's, expected at most {TOLERANCE:g}; not kept")
+    return f"{path}: logits within {worst:.0e} of PyTorch's and the same tokens kept, on {sentences} sentences"
+
+
+def _compare_int8(
+    info: dict[str, Any], labels: np.ndarray, found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput],
+    path: Path,
+) -> str:  # fmt: skip
+    """8 bits are another model: told is what it scores beside the first, and only nonsense is refused."""
+    mine, theirs = np.concatenate([each[0] for each in found]), torch.cat([each.logits for each in expected]).numpy()
+    if not np.isfinite(mine).all():
+        raise LTPError(f"{path}: gives outputs that are no numbers; not kept")
+    metric = info["primary_metric"]
+    scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (mine, theirs)]
+    same = 100 * np.mean(mine.argmax(-1) == theirs.argmax(-1))
+    agreement = f"the same class in {same:.1f} %, " if mine.shape[1] > 1 else ""
+    kept = sum(each[2].sum() for each in found) / sum(int(each.ffn_tokens.sum()) for each in expected)
+    return (
+        f"{path}: {metric} {scores[0]:.1f} on {len(labels)} sentences, PyTorch's {scores[1]:.1f}; "
+        f"{agreement}{100 * kept:.1f} % of the tokens that it keeps"
+    )
+
+
+def _load_tokenizer(run: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(run, local_files_only=True)
+    except (OSError, ValueError):
+        raise LTPError(f"{run}: no tokenizer; expected tokenizer.json, which belongs to the model") from None
+
+
+def _batches(split: Any, count: int, pad_token_id: int, regression: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Sentences of all lengths with their labels, one alone and eight at a time, short beside long."""
+    rows = [split[int(index)] for index in np.linspace(0, len(split) - 1, min(count, len(split)))]
+    collate = Collator(pad_token_id, regression)
+    rest = [row for index, row in enumerate(rows) if index % 8]
+    groups = -(-len(rest) // 8)
+    for group in ([row] for row in rows[::8]):
+        yield collate(group)
+    for start in range(groups):
+        yield collate(rest[start::groups])
+
+
+def _own_data(run: Path) -> Path:
+    """The data directory of a study's run: the nearest above it."""
+    for folder in run.resolve().parents:
+        if (folder / "data" / INFO).is_file():
+            return folder / "data"
+    raise LTPError(f"{run}: no data folder above it; give --data, a folder that `ltp data` wrote, to check with")

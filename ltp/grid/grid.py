@@ -1,0 +1,177 @@
+"""The grid: which runs a study has, where each lies, and the command-line flags of each stage. Torch-free.
+
+With ``grid_config`` (checks and defaults) the only place that knows the grid's shape. The layout of the results:
+
+    R/TASK/data/                                             R is the grid's results_dir
+    R/TASK/seed~S/dense/base/
+    R/TASK/seed~S/ltp/converted/
+    R/TASK/seed~S/ltp/temperature~T/lambda~L/soft/           its children beside it: hard/lr~X/
+    R/TASK/seed~S/topk/keep_rate~K/converted/                its children beside it: hard/lr~X/
+    R/TASK/seed~S/manual/threshold~V/converted/              its children beside it: hard/lr~X/
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ltp.grid.reader import TRAINING_KEYS, GridConfig, load_file, read_config, tag
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A base model made ready to prune: ``settings`` are those of PruningSettings, ``parent`` its base run's file."""
+
+    task: str
+    method: str  # ltp, topk, manual
+    seed: int
+    settings: Mapping[str, Any]
+    directory: str
+    checkpoint: str  # the base run's directory
+    parent: str
+
+    @property
+    def output(self) -> str:
+        """The file that is written last."""
+        return f"{self.directory}/conversion.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training; ``settings`` are those of TrainingSettings that are set."""
+
+    task: str
+    method: str  # dense, ltp, topk, manual
+    stage: str  # base, soft, hard
+    seed: int
+    settings: Mapping[str, Any]
+    name: str  # as a person would say it: `rotten_tomatoes soft temperature~0.001 lambda~0.1`
+    directory: str
+    checkpoint: str  # what the training starts from: the encoder, a run's directory or a conversion's
+    parent: str  # the file that must be there first
+    teacher: str | None  # directory of the dense run that distillation learns from
+
+    @property
+    def output(self) -> str:
+        """The file whose presence means that the run is complete."""
+        return f"{self.directory}/metrics.json"
+
+
+class Grid:
+    """All conversions and runs of a checked grid, by directory, parents before children.
+
+    ``config`` is the mapping that a YAML loader made of the file. Raises LTPError for the first problem in it.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config: GridConfig = read_config(config)
+        self.results_dir = self.config.results_dir
+        self.conversions: dict[str, Conversion] = {}
+        self.runs: dict[str, Run] = {}
+        for task, seed in product(self.config.tasks, self.config.seeds):
+            self._add_study(task, seed)
+
+    def _add_study(self, task: str, seed: int) -> None:
+        """One task's conversions and runs for one seed."""
+        sections, root = self.config.tasks[task], f"{self.results_dir}/{task}/seed~{seed}"
+        soft, hard, baselines = sections["soft"], sections["hard"], sections["baselines"]
+        data = f"{self.results_dir}/{task}/data/task.json"
+        encoder = self.config.model["checkpoint"]
+        base = self._add_run((task, "dense", "base", seed), sections["base"], f"{root}/dense/base", encoder, data)
+
+        threshold = {"final_token_threshold": soft["final_token_threshold"], "score_length": soft["score_length"]}
+        converted = self._add_conversion((task, "ltp", seed), threshold, f"{root}/ltp/converted", base)
+        for temperature, lambda_ in product(soft["temperatures"], soft["lambdas"]):
+            point = f"{root}/ltp/temperature~{tag(temperature)}/lambda~{tag(lambda_)}"
+            settings = soft | {"temperature": temperature, "lambda_": lambda_}
+            learned = self._add_run(
+                (task, "ltp", "soft", seed), settings, f"{point}/soft", converted.directory, converted.output
+            )
+            self._add_hard_runs((task, "ltp", seed), hard, point, learned)
+
+        trained = hard | {"epochs": baselines["epochs"]}
+        for rate in (baselines["topk"] or {}).get("keep_rates", ()):
+            pruning, point = {"prune_mode": "topk", "token_keep_rate": rate}, f"{root}/topk/keep_rate~{tag(rate)}"
+            converted = self._add_conversion((task, "topk", seed), pruning, f"{point}/converted", base)
+            self._add_hard_runs((task, "topk", seed), trained, point, converted)
+        for value in (baselines["manual"] or {}).get("final_token_thresholds", ()):
+            pruning, point = threshold | {"final_token_threshold": value}, f"{root}/manual/threshold~{tag(value)}"
+            converted = self._add_conversion((task, "manual", seed), pruning, f"{point}/converted", base)
+            self._add_hard_runs((task, "manual", seed), trained, point, converted)
+
+    def _add_conversion(self, what: tuple, settings: dict, directory: str, base: Run) -> Conversion:
+        conversion = Conversion(*what, settings, directory, base.directory, base.output)
+        self.conversions[directory] = conversion
+        return conversion
+
+    def _add_hard_runs(self, what: tuple, section: dict, point: str, parent: Run | Conversion) -> None:
+        task, method, seed = what
+        for rate in section["learning_rates"]:
+            settings, directory = section | {"learning_rate": rate}, f"{point}/hard/lr~{tag(rate)}"
+            self._add_run((task, method, "hard", seed), settings, directory, parent.directory, parent.output)
+
+    def _add_run(self, what: tuple, section: dict, directory: str, checkpoint: str, parent: str) -> Run:
+        task, method, stage, seed = what
+        settings = {key: value for key, value in section.items() if key in TRAINING_KEYS and value is not None}
+        settings["seed"] = seed
+        teacher = f"{self.results_dir}/{task}/seed~{seed}/dense/base" if settings.get("distillation") else None
+        kind = stage if method in ("dense", "ltp") else f"{method} {stage}"
+        varied = [part for part in Path(directory).relative_to(self.results_dir).parts[1:] if "~" in part]
+        name = " ".join([task, kind, *(varied if len(self.config.seeds) > 1 else varied[1:])])
+        run = Run(*what, settings, name, directory, checkpoint, parent, teacher)
+        self.runs[directory] = run
+        return run
+
+    def teacher_outputs(self, task: str, seed: int) -> list[str]:
+        """The dense run's file, where some run of the task and seed learns from it."""
+        base = f"{self.results_dir}/{task}/seed~{seed}/dense/base/metrics.json"
+        return [base] if self._distils(task) else []
+
+    def _distils(self, task: str) -> bool:
+        return any(self.config.tasks[task][stage]["distillation"] for stage in ("soft", "hard"))
+
+    def data_flags(self, task: str) -> str:
+        """The flags of ``ltp data`` but ``--output``, quoted for a shell."""
+        settings = self.config.tasks[task]["data"]
+        return flags({field.name: getattr(settings, field.name) for field in fields(settings)})
+
+    def conversion_flags(self, directory: str) -> str:
+        """The flags of ``ltp convert`` but ``--output``, quoted for a shell."""
+        conversion = self.conversions[directory]
+        return flags({"checkpoint": conversion.checkpoint} | dict(conversion.settings))
+
+    def training_flags(self, directory: str) -> str:
+        """The flags of ``ltp train`` but ``--data`` and ``--output``, quoted for a shell."""
+        run = self.runs[directory]
+        what = {"stage": run.stage, "method": run.method, "checkpoint": run.checkpoint, "teacher": run.teacher}
+        if run.stage == "base":
+            what |= {"revision": self.config.model["revision"], "teach": self._distils(run.task)}
+        return flags(what | dict(run.settings))
+
+
+def load_grid(path: str | Path) -> Grid:
+    """The grid in a YAML file. Raises LTPError for the first problem in it."""
+    return Grid(load_file(path))
+
+
+def flags(settings: Mapping[str, Any]) -> str:
+    """Settings as command-line flags, quoted for a shell: ``--learning-rate=2e-05 --labels no yes --tensorboard``.
+
+    None and False are left out, lists are repeated values. ``=`` keeps a negative number from being read as a flag.
+    """
+    parts: list[str] = []
+    for name, value in settings.items():
+        flag = "--" + name.rstrip("_").replace("_", "-")
+        if value is None or value is False:
+            continue
+        if value is True:
+            parts.append(flag)
+        elif isinstance(value, (list, tuple)):
+            parts += [flag, *map(str, value)]
+        else:
+            parts.append(f"{flag}={value if isinstance(value, str) else tag(value)}")
+    return shlex.join(parts)

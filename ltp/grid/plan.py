@@ -1,0 +1,123 @@
+"""What a grid costs before it starts: runs, training tokens and hours. Torch-free."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltp.grid.grid import Grid, Run
+from ltp.settings.data import DataSettings
+
+# Training examples and mean word pieces (special tokens included) of a task's training text, for a data set that is
+# not prepared yet. GLUE's sizes are the benchmark's own; the lengths are rounded.
+KNOWN_SIZES = {
+    "rte": (2_490, 70),
+    "mrpc": (3_668, 53),
+    "stsb": (5_749, 31),
+    "cola": (8_551, 12),
+    "sst2": (67_349, 13),
+    "qnli": (104_743, 50),
+    "qqp": (363_846, 31),
+    "mnli": (392_702, 39),
+    "rotten_tomatoes": (8_530, 27),
+    "imdb": (24_904, 290),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A task's training split; ``examples`` is None where nobody knows before the data are prepared."""
+
+    examples: int | None
+    mean_length: float  # word pieces
+    measured: bool  # read from the prepared data, not assumed
+
+    @property
+    def tokens(self) -> float | None:
+        """Tokens in one pass."""
+        return None if self.examples is None else self.examples * self.mean_length
+
+
+def task_size(results_dir: str, settings: DataSettings) -> Size:
+    """The size of a task's training split: measured where the data are prepared, else as known of the task."""
+    known, length = KNOWN_SIZES.get(settings.task, (None, settings.max_length))
+    length = min(length, settings.max_length)
+    if settings.source == "packaged" and known:  # one piece of text, split here; a tenth each where nothing is said
+        for held_out in (settings.validation_examples, settings.test_examples):
+            known -= held_out if held_out is not None else KNOWN_SIZES[settings.task][0] // 10
+    try:
+        info = json.loads(Path(results_dir, settings.task, "data", "task.json").read_text(encoding="utf-8"))
+        known, length, measured = info["examples"]["train"], info["mean_length"]["train"], True
+    except (OSError, ValueError, KeyError, TypeError):
+        measured = False
+    asked = settings.train_examples
+    examples = known if asked is None else asked if known is None else min(asked, known)
+    return Size(examples, length, measured)
+
+
+def run_tokens(run: Run, size: Size) -> float | None:
+    """Tokens that a training sees: examples × mean length × epochs."""
+    return None if size.tokens is None else size.tokens * run.settings["epochs"]
+
+
+def task_sizes(grid: Grid) -> dict[str, Size]:
+    """The size of every task of a grid."""
+    return {name: task_size(grid.results_dir, task["data"]) for name, task in grid.config.tasks.items()}
+
+
+def stage_of(run: Run) -> str:
+    """The kind of a run, by which it is counted: base, soft, hard, topk or manual."""
+    return run.stage if run.method in ("dense", "ltp") else run.method
+
+
+def render_plan(grid: Grid, tokens_per_second: float, jobs: int = 1) -> str:
+    """The plan as text: tasks, runs and tokens per stage, hours at a stated speed."""
+    sizes = task_sizes(grid)
+    rows = [("task", "examples", "tokens each", "")]
+    for name, size in sizes.items():
+        examples = "?" if size.examples is None else f"{size.examples:,}"
+        rows.append((name, examples, f"{size.mean_length:.0f}", "measured" if size.measured else "assumed"))
+    lines = [*_columns(rows), ""]
+
+    runs: dict[str, int] = defaultdict(int)
+    tokens: dict[str, float] = defaultdict(float)
+    for run in grid.runs.values():
+        runs[stage_of(run)] += 1
+        tokens[stage_of(run)] += run_tokens(run, sizes[run.task]) or 0.0
+    rows = [("stage", "runs", "training tokens", "hours")]
+    rows += [(stage, f"{runs[stage]:,}", *_cost(tokens[stage], tokens_per_second)) for stage in runs]
+    total = sum(tokens.values())
+    rows.append(("all", f"{len(grid.runs):,}", *_cost(total, tokens_per_second)))
+    lines += [*_columns(rows), ""]
+
+    hours = total / tokens_per_second / 3600 / jobs
+    at_once = "one job at a time" if jobs == 1 else f"{jobs} jobs at a time"
+    lines.append(f"About {_hours(hours)} hours at {tokens_per_second:,.0f} tokens/s a job, {at_once}.")
+    unknown = [name for name, size in sizes.items() if size.examples is None]
+    if unknown:
+        files = " ".join(f"{grid.results_dir}/{name}/data/task.json" for name in unknown)
+        lines.append(
+            f"Not counted, since nobody knows the size of {', '.join(unknown)} yet: snakemake --cores 1 {files}"
+        )
+    return "\n".join(lines)
+
+
+def _cost(tokens: float, tokens_per_second: float) -> tuple[str, str]:
+    return f"{tokens:,.0f}", _hours(tokens / tokens_per_second / 3600)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.2f}"
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Rows as aligned text: names to the left, figures to the right."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) if not i else cell.rjust(width) for i, (cell, width) in enumerate(cells)).rstrip()
+        for cells in (zip(row, widths, strict=True) for row in rows)
+    ]

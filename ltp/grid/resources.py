@@ -1,0 +1,83 @@
+"""What a training asks of a cluster: memory and time, from the model's shape and the tokens to train. Torch-free.
+
+The constants were measured (docs/cluster.md has the figures); both answers are limits, above what a job takes, and grow
+with each attempt, so that a job that was killed at its limit gets more the next time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltp.grid.grid import Grid, Run
+from ltp.grid.plan import run_tokens, task_size
+from ltp.results.checkpoint import read_config
+
+LIBRARIES_MB = 600  # PyTorch, transformers, datasets
+SNAKEMAKE_MB = 400  # a submitted job is started through two more Snakemakes
+BYTES_PER_PARAMETER = 16  # weights, gradients and AdamW's two moments in float32
+BYTES_PER_ACTIVATION = 120  # a token, layer and hidden unit, kept for the backward pass
+CPU_FLOPS = 3e10  # a second, of one core in a training: half of what was measured
+GPU_FLOPS = 1e13  # assumed, not measured: a tenth of what a data-centre GPU gives in bf16
+START_MINUTES = 10  # to start, to evaluate, to write
+UNKNOWN_MINUTES = 24 * 60  # of a training on data whose size nobody knows yet
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder's size."""
+
+    layers: int
+    hidden: int
+    vocabulary: int
+    intermediate: int
+
+    @property
+    def matrix_weights(self) -> int:
+        """Weights that every token is multiplied by: attention's four matrices and the feed-forward's two."""
+        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
+
+    @property
+    def parameters(self) -> int:
+        """All weights, but for some thousands in norms, biases and classifier."""
+        return self.matrix_weights + self.hidden * (self.vocabulary + 512)
+
+
+BASE = Shape(12, 768, 50265, 3072)
+SHAPES = {
+    "all-MiniLM-L6-v2": Shape(6, 384, 30522, 1536),
+    "bert-base-uncased": Shape(12, 768, 30522, 3072),
+    "roberta-base": BASE,
+    "bert-large-uncased": Shape(24, 1024, 30522, 4096),
+    "roberta-large": Shape(24, 1024, 50265, 4096),
+}
+
+
+def encoder_shape(grid: Grid) -> Shape:
+    """The shape of the grid's encoder; of a model of the Hub that is not known here, roberta-base's."""
+    model = grid.config.model
+    if model["source"] != "local":
+        return SHAPES.get(model["name"].rpartition("/")[2], BASE)
+    config = read_config(Path(model["path"]))
+    names = ("num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size")
+    return Shape(*(int(config[name]) for name in names))
+
+
+def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:
+    """Main memory of a training, in MB: the libraries, the model with its optimiser, one batch's activations."""
+    shape, settings = encoder_shape(grid), run.settings
+    tokens = settings["batch_size"] / settings["accumulation_steps"] * grid.config.tasks[run.task]["data"].max_length
+    activations = tokens * shape.layers * shape.hidden * BYTES_PER_ACTIVATION
+    each = LIBRARIES_MB + shape.parameters * BYTES_PER_PARAMETER / 1e6
+    return math.ceil(attempt * (SNAKEMAKE_MB + grid.config.processes * each + activations / 1e6))
+
+
+def minutes(grid: Grid, run: Run, attempt: int = 1) -> int:
+    """Time limit of a training, in minutes: 6 FLOPs a weight and token, and as long again."""
+    tokens = run_tokens(run, task_size(grid.results_dir, grid.config.tasks[run.task]["data"]))
+    if tokens is None:
+        return attempt * UNKNOWN_MINUTES
+    flops = 6 * encoder_shape(grid).matrix_weights * tokens
+    speed = (GPU_FLOPS if grid.config.gpus else CPU_FLOPS) * grid.config.processes
+    return attempt * math.ceil(START_MINUTES + 2 * flops / speed / 60)

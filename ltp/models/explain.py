@@ -1,0 +1,140 @@
+"""Which words of a sentence a trained model drops, and at which layer: in colour where there is a terminal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltp.common.errors import LTPError
+from ltp.common.io import shown
+from ltp.results.checkpoint import positions, read_config
+from ltp.results.examples import Sentence, Word
+from ltp.results.manifest import METRICS, RECORDS
+from ltp.results.run import read_metrics
+from ltp.results.verify import verify_run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ltp.models.modeling import LTPForSequenceClassification
+
+
+Text = str | tuple[str, str]
+BLANK = "␣"  # a token of nothing but blanks, as RoBERTa has them
+
+
+def explain(
+    model: LTPForSequenceClassification, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int
+) -> list[Sentence]:
+    """Classify ``texts``, each one text or a pair, and say how many layers each word goes through.
+
+    ``tokenizer`` is a fast one; what lies beyond ``max_length`` tokens is not read, as in training.
+    Raises LTPError for a text without words.
+    """
+    import torch
+
+    for text in texts:
+        if not all(part.strip() for part in _parts(text)):
+            raise LTPError(f"text: {text!r} is empty; expected words")
+    model.eval()
+    found = []
+    for text in texts:  # one by one: sentences are few, and padding would only have to be taken off again
+        encoded = tokenizer(
+            *_parts(text), truncation=True, max_length=max_length, return_offsets_mapping=True, return_tensors="pt"
+        )
+        names = ["input_ids", "attention_mask"]
+        if "token_type_ids" in encoded and getattr(model.config, "type_vocab_size", 1) > 1:
+            names.append("token_type_ids")
+        with torch.inference_mode():
+            output = model(**{name: encoded[name].to(model.device) for name in names}, return_kept=True)
+        words = _words(encoded, _parts(text), output.kept[0].tolist())
+        answer, probability = _answer(model, output.logits[0].float())
+        found.append(
+            Sentence(
+                texts=_parts(text), words=words, layers=model.config.num_hidden_layers, answer=answer,
+                probability=probability, unread=_unread(encoded, _parts(text)),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else tuple(text)
+
+
+def _answer(model: LTPForSequenceClassification, logits: Any) -> tuple[str, float | None]:
+    if model.num_labels == 1:
+        return f"{logits[0].item():.2f}", None
+    best = int(logits.argmax())
+    return str(model.config.id2label[best]), logits.softmax(0)[best].item()
+
+
+def _words(encoded: Any, texts: Sequence[str], kept: Sequence[int]) -> tuple[Word, ...]:
+    """Pieces merged into words, spelled as in the text rather than as in the vocabulary."""
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    sequences, words = encoded.sequence_ids(0), encoded.word_ids(0)
+    for token, (sequence, word) in enumerate(zip(sequences, words, strict=True)):
+        groups[(None, token) if sequence is None else (sequence, word)].append(token)
+    offsets, names = encoded["offset_mapping"][0].tolist(), encoded.tokens(0)
+    found, end = [], 0
+    for (sequence, _), tokens in groups.items():
+        lives = [kept[token] for token in tokens]
+        if sequence is None:
+            pieces = tuple((names[token], kept[token]) for token in tokens)
+            found.append(Word(names[tokens[0]], max(lives), pieces, special=True))
+            end = 0
+            continue
+        text = texts[sequence]
+        start, before = offsets[tokens[0]][0], end
+        end = max(offsets[token][1] for token in tokens)
+        pieces = tuple((text[slice(*offsets[token])], kept[token]) for token in tokens)
+        spaced = start == 0 or text[before:start] != "" or text[start:end][:1].isspace()
+        found.append(Word(text[start:end].strip() or BLANK, max(lives), pieces, space=spaced))
+    return tuple(found)
+
+
+def _unread(encoded: Any, texts: Sequence[str]) -> int:
+    """Characters after the last token of each text."""
+    ends = [0] * len(texts)
+    for sequence, (_, end) in zip(encoded.sequence_ids(0), encoded["offset_mapping"][0].tolist(), strict=True):
+        if sequence is not None:
+            ends[sequence] = max(ends[sequence], end)
+    return sum(len(text[end:].strip()) for text, end in zip(texts, ends, strict=True))
+
+
+def load(run: str | Path) -> tuple[LTPForSequenceClassification, PreTrainedTokenizerBase, int]:
+    """A run's model, tokenizer and longest sequence; LTPError for a run that drops no tokens or has no model."""
+    run = Path(run)
+    config = _pruning_config(run)
+    from transformers import AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    from ltp.models.loading import load_pruned
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # loading takes a moment; a bar would stand between the lines
+    model = load_pruned(run)
+    tokenizer = AutoTokenizer.from_pretrained(run, local_files_only=True)
+    limits = [tokenizer.model_max_length, positions({**config, "model_type": config["base_model_type"]})]
+    if (run / METRICS).is_file():
+        limits.append(read_metrics(run)["settings"].get("max_length") or limits[0])
+    return model, tokenizer, min(limits)
+
+
+def _pruning_config(run: Path) -> dict[str, Any]:
+    """The config of a run or conversion that drops tokens; LTPError says why another directory cannot be explained."""
+    mend = "expected a finished run of ltp, topk or manual"
+    if (run / METRICS).is_file():
+        metrics = read_metrics(run)
+        if metrics["status"] != "complete":
+            raise LTPError(f"{shown(run)}: is {metrics['status']} ({metrics['reason']}) and has no model; {mend}")
+        if metrics["method"] == "dense":
+            raise LTPError(f"{shown(run)}: is a dense model, which drops no tokens; {mend}")
+    if any((run / name).is_file() for name in RECORDS) and (problems := verify_run(run)):
+        raise LTPError(problems[0])
+    config = read_config(run)
+    if config.get("model_type") != "ltp" or config.get("prune_mode") == "none":
+        raise LTPError(f"{shown(run)}: is a model that drops no tokens; {mend}")
+    return config

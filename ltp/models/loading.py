@@ -1,0 +1,32 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from ltp.common.errors import LTPError
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.results.checkpoint import read_config, weight_shapes
+from ltp.results.manifest import RECORDS
+from ltp.results.verify import verify_run
+from ltp.settings.pruning import PruningSettings
+
+
+def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPForSequenceClassification:
+    """A saved classifier, wrapped without pruning where it is a plain one; its labels checked against ``info``."""
+    read_config(Path(checkpoint))  # its errors name the file
+    sealed = any((Path(checkpoint) / name).is_file() for name in RECORDS)
+    if sealed and (problems := verify_run(checkpoint)):
+        raise LTPError(problems[0])
+    weight_shapes(Path(checkpoint))
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+    if not isinstance(model, LTPForSequenceClassification):
+        model = LTPForSequenceClassification.from_base(model, PruningSettings(prune_mode="none"))
+    if info and model.num_labels != info["num_labels"]:
+        raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
+    return model.eval()

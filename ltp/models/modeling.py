@@ -1,0 +1,282 @@
+"""LTPForSequenceClassification: an encoder that drops unimportant tokens from layer to layer.
+
+Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, L layers, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    RobertaForSequenceClassification,
+)
+from transformers import initialization as init
+from transformers.activations import GELUActivation
+from transformers.models.bert.modeling_bert import BertEmbeddings
+from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+from transformers.utils import ModelOutput
+
+from ltp.common.errors import LTPError
+from ltp.models import prepacked_linear as linear
+from ltp.models import pruning as pruners
+from ltp.models.attention import packed_attention
+from ltp.models.configuration import LTPConfig, require_supported
+from ltp.models.packing import PackedTokens, count_tokens, first_rows
+from ltp.models.prepacked_linear import Layout, Project
+from ltp.settings.pruning import PruningSettings
+
+BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
+
+
+@dataclass
+class LTPOutput(ModelOutput):
+    """What one forward pass returns.
+
+    ``attention_tokens`` and ``ffn_tokens`` count the tokens that really entered each layer's attention and
+    feed-forward; ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``kept`` tells, on
+    request, through how many layers each input token lived.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, C)
+    attention_tokens: Tensor | None = None  # (B, L)
+    ffn_tokens: Tensor | None = None  # (B, L)
+    regulariser: Tensor | None = None  # ()
+    kept: Tensor | None = None  # (B, N)
+
+
+class LTPForSequenceClassification(PreTrainedModel):
+    """A Hugging Face BERT or RoBERTa classifier with learned token pruning.
+
+    Modifications: the encoder runs on packed tokens; every layer scores its tokens by the attention that they
+    receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
+    learning adds to the configured thresholds. Modules and weights keep the base model's names.
+    """
+
+    config_class = LTPConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+
+    def __init__(self, config: LTPConfig):
+        super().__init__(config)
+        base = BASE_MODELS[config.base_model_type](config.base_config())
+        for name, module in base.named_children():
+            self.add_module(name, module)
+        self.num_labels = config.num_labels
+        self.layers = config.num_hidden_layers
+        self.heads = config.num_attention_heads
+        config.pruning()
+        if config.prune_mode == "absolute_threshold":
+            self.threshold_deltas = nn.Parameter(torch.zeros(self.layers))
+        self.soft_temperature: float | None = None
+        self._layout = Layout()
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # What a checkpoint lacks comes back from `from_pretrained` as uninitialised memory, unless it is set here.
+        super()._init_weights(module)
+        if module is self and self.config.prune_mode == "absolute_threshold":
+            init.zeros_(self.threshold_deltas)
+        elif isinstance(module, (BertEmbeddings, RobertaEmbeddings)):
+            init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1])[None])
+            init.zeros_(module.token_type_ids)
+
+    @classmethod
+    def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> LTPForSequenceClassification:
+        """Wrap a fine-tuned Hugging Face classifier; the weights are shared, not copied.
+
+        Raises LTPError for an architecture without BERT's layer layout.
+        """
+        require_supported(base.config.model_type)
+        with torch.device("meta"):
+            model = cls(LTPConfig.from_base(base.config, pruning))
+        for name, module in base.named_children():
+            model.add_module(name, module)
+        if hasattr(model, "threshold_deltas"):
+            model.threshold_deltas = nn.Parameter(torch.zeros(model.layers, device=base.device))
+        return model.train(base.training)
+
+    def to_base(self) -> PreTrainedModel:
+        """The encoder as a plain Hugging Face classifier, without pruning; the weights are shared, not copied."""
+        config = self.config.base_config()
+        with torch.device("meta"):
+            base = BASE_MODELS[self.config.base_model_type](config)
+        for name, _ in list(base.named_children()):
+            base.add_module(name, getattr(self, name))
+        return base.train(self.training)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The base encoder: embeddings and layers, and BERT's pooler."""
+        return getattr(self, self.config.base_model_type)
+
+    def thresholds(self) -> Tensor | None:
+        """(L,) the thresholds as they stand, learned part included; None where the mode has none.
+
+        θ_l = final_token_threshold · l/L + δ_l, l from 1 (the original's README; its code counts from 0).
+        """
+        mode, final = self.config.prune_mode, self.config.final_token_threshold
+        if mode == "absolute_threshold":
+            start = torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
+            return start + self.threshold_deltas
+        if mode == "rising_threshold":
+            return torch.tensor(pruners.rising(final, self.layers))
+        if mode == "threshold":
+            return torch.full((self.layers,), final)
+        return None
+
+    def rule(self) -> pruners.Rule:
+        """How the model prunes now, as numbers."""
+        config = self.config
+        if config.prune_mode == "topk":
+            return pruners.Rule("topk", keep_rates=pruners.topk_keep_rates(self.layers, config.token_keep_rate))
+        thresholds = self.thresholds()
+        if config.prune_mode == "absolute_threshold":
+            return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
+        return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
+
+    def train(self, mode: bool = True) -> LTPForSequenceClassification:
+        """As any module's; what inference laid out of the weights is let go."""
+        self._layout.forget()
+        return super().train(mode)
+
+    def _apply(self, *arguments, **options):
+        self._layout.forget()  # the weights move, or change their precision
+        return super()._apply(*arguments, **options)
+
+    def use_soft_masks(self, temperature: float | None) -> None:
+        """Train with σ((score − θ)/temperature) instead of removal; None goes back. Evaluation always removes."""
+        self.soft_temperature = temperature
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_kept: bool = False,
+    ) -> LTPOutput:
+        """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` says which tokens lived."""
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        tokens = self._embed(input_ids, attention_mask, token_type_ids)
+        if not return_kept:
+            tokens.source = None
+        original_lengths = tokens.lengths
+        soft = self.training and self.soft_temperature is not None
+        thresholds, rule = (self.thresholds(), None) if soft else (None, self.rule())
+        project = self._layout.projector(tokens.hidden)
+        kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
+        regulariser = tokens.hidden.new_zeros(()) if soft else None
+        attention_tokens, ffn_tokens = [], []
+
+        for index, layer in enumerate(self.encoder.encoder.layer):
+            attention_tokens.append(tokens.lengths)
+            prunes = soft or rule.judges(index)
+            context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
+            mask = None
+            if prunes and soft:
+                scores = pruners.importance(received, self.heads, self.config.score_length)
+                mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
+                regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
+            elif prunes:
+                rows = rule.stay(index, received.detach(), tokens, original_lengths)
+                if len(rows) < len(context):  # else nothing has to be copied
+                    context, tokens = context.index_select(0, rows), tokens.keep(rows)
+            ffn_tokens.append(tokens.lengths)
+            attended = _add_and_norm(project, layer.attention.output, context, tokens.hidden)
+            wide = _widen(project, layer.intermediate, attended)
+            hidden = _add_and_norm(project, layer.output, wide, attended)
+            tokens.hidden = hidden if mask is None else hidden * mask[:, None]
+            if kept is not None:
+                kept[tokens.source] += 1
+
+        logits = self._classify(tokens.hidden.index_select(0, first_rows(tokens.lengths)))
+        return LTPOutput(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            attention_tokens=torch.stack(attention_tokens, 1),
+            ffn_tokens=torch.stack(ffn_tokens, 1),
+            regulariser=regulariser,
+            kept=None if kept is None else kept.view_as(input_ids),
+        )
+
+    def _embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None) -> PackedTokens:
+        """Drop the padding once, at the door. Positions count real tokens, so left padding changes nothing."""
+        real = attention_mask.reshape(-1) != 0
+        source = real.nonzero().squeeze(1)  # (T,)
+        sentence = torch.div(source, input_ids.shape[1], rounding_mode="floor")
+        positions = (attention_mask != 0).long().cumsum(1).reshape(-1).index_select(0, source) - 1
+        if self.config.base_model_type == "roberta":  # RoBERTa's positions start after the padding index
+            positions = positions + self.config.pad_token_id + 1
+        ids = input_ids.reshape(-1).index_select(0, source)
+        types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, source)[None]
+        if types is None:
+            types = torch.zeros_like(ids)[None]
+        hidden = self.encoder.embeddings(input_ids=ids[None], token_type_ids=types, position_ids=positions[None])[0]
+        lengths = count_tokens(sentence, input_ids.shape[0])
+        if not lengths.all():
+            row = int((lengths == 0).nonzero()[0])
+            raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
+        return PackedTokens(hidden, sentence, lengths, source)
+
+    def _attention(
+        self, project: Project, attention: nn.Module, tokens: PackedTokens, received: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        query, key, value = project(tokens.hidden, attention.query, attention.key, attention.value)
+        return packed_attention(
+            query,
+            key,
+            value,
+            tokens.sentence,
+            tokens.lengths,
+            self.heads,
+            dropout=attention.dropout.p if self.training else 0.0,
+            received=received,
+        )
+
+    def _classify(self, first: Tensor) -> Tensor:
+        """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
+        if self.config.base_model_type == "bert":
+            return self.classifier(self.dropout(self.bert.pooler(first[:, None])))
+        return self.classifier(first[:, None])
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.num_labels == 1:
+            return functional.mse_loss(logits.view(-1), labels.view(-1).to(logits.dtype))
+        return functional.cross_entropy(logits, labels.view(-1))
+
+
+def _widen(project: Project, block: nn.Module, values: Tensor) -> Tensor:
+    """The library's block of linear layer and activation: (T, H) -> (T, I)."""
+    if _is_called(project, block):
+        return block(values)
+    if type(block.intermediate_act_fn) is GELUActivation:
+        return project(values, block.dense, gelu=True)[0]
+    return block.intermediate_act_fn(project(values, block.dense)[0])
+
+
+def _add_and_norm(project: Project, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
+    """The library's block of linear layer, dropout and LayerNorm around a residual: (T, I) and (T, H) -> (T, H)."""
+    if _is_called(project, block):
+        return block(values, residual)
+    (found,) = project(values, block.dense)
+    return block.LayerNorm((block.dropout(found) if block.dropout.training else found) + residual)
+
+
+def _is_called(project: Project, block: nn.Module) -> bool:
+    """Whether a block is called as it is: there is nothing faster, or someone hooked on to it."""
+    hooked = block._forward_hooks or block._forward_pre_hooks or "forward" in vars(block)
+    return project is linear.project or bool(hooked)
+
+
+AutoConfig.register("ltp", LTPConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(LTPConfig, LTPForSequenceClassification, exist_ok=True)

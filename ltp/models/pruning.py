@@ -1,0 +1,115 @@
+"""Which tokens stay: importance scores, the soft mask, the four pruning rules as pure functions and as one object.
+
+``received`` (T,) is the attention probability that each packed token receives, summed over heads and queries.
+Shapes: T tokens in the batch, B sentences, L layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ltp.models.packing import PackedTokens, first_rows, offsets, pad_rows
+
+SMALLEST_THRESHOLD = 1e-5  # the original's floor below which no score is judged
+
+
+def importance(received: Tensor, heads: int, score_length: int) -> Tensor:
+    """(T,) token importance: mean attention probability over heads and query positions (paper, eq. 4).
+
+    The mean divides by a constant, ``score_length``, where the original divides by the padded length, so a score
+    does not depend on padding and thresholds carry over (the original pads to 128).
+    """
+    return received / (heads * score_length)
+
+
+def rising(final: float, layers: int) -> list[float]:
+    """A value per layer that rises linearly to ``final`` at the last: final · l/L for l = 1…L."""
+    return [final * layer / layers for layer in range(1, layers + 1)]
+
+
+def topk_keep_rates(layers: int, keep_rate: float) -> list[float]:
+    """Share of the original tokens that top-k keeps after each layer.
+
+    The first max(3, ⌈0.15 L⌉) layers keep all; then the rate falls linearly to ``keep_rate`` at the last layer,
+    floored at 0.
+    """
+    spared = min(max(3, math.ceil(0.15 * layers)), layers)
+    steps = layers - spared
+    falling = [1.0 - (1.0 - keep_rate) * step / steps for step in range(1, steps + 1)]
+    return [1.0] * spared + [max(0.0, rate) for rate in falling]
+
+
+def soft_mask(scores: Tensor, threshold: Tensor, temperature: float) -> Tensor:
+    """(T,) σ((score − θ)/T), the differentiable stand-in for "score ≥ θ" (paper, eq. 8)."""
+    return torch.sigmoid((scores - threshold) / temperature)
+
+
+def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
+    """(T,) bool: tokens whose score, on any scale, reaches the threshold on that scale, and every first token."""
+    kept = scores >= threshold
+    return kept.index_fill(0, first_rows(lengths), True)
+
+
+def relative_to_largest(received: Tensor, sentence: Tensor, sentences: int) -> Tensor:
+    """(T,) each score divided by the largest of its sentence."""
+    largest = received.new_zeros(sentences).scatter_reduce(0, sentence, received, "amax")
+    return received / largest.index_select(0, sentence)
+
+
+def keep_topk(received: Tensor, sentence: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float) -> Tensor:
+    """(T,) bool: in each sentence the k highest scores, the first token always among them.
+
+    k = round(original length · rate), half to even, at least 1.
+    """
+    wanted = (original_lengths * rate).round().clamp(min=1)  # (B,)
+    longest, sentences = int(lengths.max()), lengths.shape[0]
+    places = sentence * longest + offsets(sentence, lengths)  # (T,) into B·N
+    # Scores are positive: 0 ranks padding last, infinity the first token first.
+    ranked = received.index_fill(0, first_rows(lengths), math.inf)
+    table = pad_rows(ranked, places, sentences * longest).view(sentences, longest)
+    order = table.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(longest, device=order.device).expand_as(order))
+    return rank.view(-1).index_select(0, places) < wanted.index_select(0, sentence)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a model prunes, as numbers: read once in a forward pass, since each look into a tensor costs.
+
+    ``needed`` (L,) is what a token's score must reach; a layer where it is 0 or less judges none. The score is, in
+    ``absolute_threshold``, the attention that the token receives, in the relative modes its share of the largest in its
+    sentence. ``keep_rates`` (L,) is the share of the original tokens that ``topk`` leaves.
+    """
+
+    mode: str
+    needed: Sequence[float] = ()
+    keep_rates: Sequence[float] = ()
+
+    @classmethod
+    def absolute(cls, thresholds: Sequence[float], heads: int, score_length: int) -> Rule:
+        """Keep a token whose importance reaches max(1e-5, θ); a layer with θ ≤ 0 judges none."""
+        scale = heads * score_length  # importance() solved for what is received: a division less in every layer
+        needed = [max(threshold, SMALLEST_THRESHOLD) * scale if threshold > 0 else 0.0 for threshold in thresholds]
+        return cls("absolute_threshold", needed)
+
+    def judges(self, layer: int) -> bool:
+        """Whether a layer scores and judges its tokens at all: scoring costs, so not where none can go."""
+        if self.mode == "none":
+            return False
+        return self.keep_rates[layer] < 1.0 if self.mode == "topk" else self.needed[layer] > 0.0
+
+    def stay(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
+        """(K,) rows of the tokens that stay after a layer's attention, rising."""
+        sentence, lengths = tokens.sentence, tokens.lengths
+        if self.mode == "topk":
+            kept = keep_topk(received, sentence, lengths, original_lengths, self.keep_rates[layer])
+        elif self.mode == "absolute_threshold":
+            kept = keep_above(received, self.needed[layer], lengths)
+        else:
+            kept = keep_above(relative_to_largest(received, sentence, lengths.shape[0]), self.needed[layer], lengths)
+        return kept.nonzero().squeeze(1)

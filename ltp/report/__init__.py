@@ -1,0 +1,4 @@
+"""Tables → figures, page and sentences.
+
+Imports analysis and below; never torch.
+"""

@@ -1,0 +1,134 @@
+"""Is this folder a checkpoint that can be used? Told from its config and its weights' header. Torch-free.
+
+Weights are read from safetensors only: a pickle can run code.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltp.common.errors import LTPError
+from ltp.common.io import first_line
+
+SUPPORTED_MODEL_TYPES = ("bert", "roberta")
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
+_MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A checkpoint's config.json. Raises LTPError where the folder, the file or its JSON is missing or broken."""
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise LTPError(
+            f"model: {folder} is not there; expected a checkpoint folder with config.json and {WEIGHTS}, or the name "
+            "of a packaged or Hub model"
+        )
+    if not path.is_file():
+        raise LTPError(f"{path}: not there; expected a checkpoint saved with save_pretrained")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise LTPError(f"{path}: not readable as JSON ({first_line(error)}); save the checkpoint anew") from None
+    if not isinstance(config, dict):
+        raise LTPError(f"{path}: not a JSON object; save the checkpoint anew")
+    return config
+
+
+def check_checkpoint(folder: Path, *, weights: bool = True) -> dict[str, Any]:
+    """Check a base encoder's checkpoint and return its config. Raises LTPError for anything that would fail later.
+
+    ``weights=False`` leaves the weights unseen, for those who only want the tokenizer.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    model_type = config.get("model_type")
+    if model_type not in SUPPORTED_MODEL_TYPES:
+        raise LTPError(
+            f"{folder / 'config.json'}: model_type is {model_type!r}; supported: {', '.join(SUPPORTED_MODEL_TYPES)}"
+        )
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise LTPError(f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)}; save the tokenizer there too")
+    if weights:
+        _check_weights(folder, config)
+    return config
+
+
+def positions(config: Mapping[str, Any]) -> int:
+    """Longest sequence, in tokens, that a checkpoint of this config takes."""
+    rows = int(config.get("max_position_embeddings") or 512)
+    # RoBERTa counts its positions from padding_idx + 1, so that many rows are never used.
+    return rows - int(config.get("pad_token_id", 1)) - 1 if config.get("model_type") == "roberta" else rows
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """Name → {dtype, shape, data_offsets} of a safetensors file, whose length is checked against them.
+
+    Format: https://github.com/huggingface/safetensors#format. Raises LTPError for a truncated or foreign file.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > min(size - 8, _MAX_HEADER):
+                raise ValueError("its header does not fit the file")
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
+        raise LTPError(
+            f"{path}: truncated or no safetensors file ({first_line(error)}); fetch or save it anew"
+        ) from None
+    if end != size:
+        raise LTPError(f"{path}: {size} bytes, but its header speaks of {end}; truncated, fetch or save it anew")
+    return header
+
+
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """Name → shape of a checkpoint's weights. LTPError where they are missing, cut, or there only as a pickle."""
+    if (folder / WEIGHTS).is_file():
+        files = [WEIGHTS]
+    elif (folder / WEIGHTS_INDEX).is_file():
+        files = _shards(folder / WEIGHTS_INDEX)
+    else:
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        hint = (
+            f"{pickles[0]} is a pickle, which is not read; save with safe_serialization" if pickles else "expected it"
+        )
+        raise LTPError(f"{folder}: no {WEIGHTS}; {hint}")
+    shapes: dict[str, list[int]] = {}
+    for name in files:
+        if not (folder / name).is_file():
+            raise LTPError(f"{folder / name}: not there, but {WEIGHTS_INDEX} names it; fetch the checkpoint anew")
+        shapes |= {key: entry["shape"] for key, entry in safetensors_header(folder / name).items()}
+    return shapes
+
+
+def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
+    """The weights are there, whole, and of the shape and depth that the config states."""
+    shapes = weight_shapes(folder)
+    embeddings = next((key for key in shapes if key.endswith("embeddings.word_embeddings.weight")), None)
+    expected = [config.get("vocab_size"), config.get("hidden_size")]
+    if embeddings is None or shapes[embeddings] != expected:
+        found = "none" if embeddings is None else shapes[embeddings]
+        raise LTPError(
+            f"{folder}: word embeddings {found}, expected {expected} by config.json; not a matching checkpoint"
+        )
+    last = int(config.get("num_hidden_layers") or 0) - 1
+    if not any(key.endswith(f"encoder.layer.{last}.output.dense.weight") for key in shapes):
+        raise LTPError(f"{folder}: weights of layer {last + 1} of {last + 1} are missing; not a matching checkpoint")
+
+
+def _shards(index: Path) -> list[str]:
+    """File names in a sharded checkpoint's index; only plain names, so that an index cannot point elsewhere."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError("weight_map must name files of the same folder")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LTPError(f"{index}: not readable as an index of weights ({first_line(error)})") from None
+    return names

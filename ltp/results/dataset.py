@@ -1,0 +1,52 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ltp.common.errors import LTPError
+from ltp.common.io import canonical_sha256, first_line
+from ltp.results.manifest import file_problem
+
+SCHEMA = 1
+INFO, TOKENIZER = "task.json", "tokenizer"
+
+
+def verify(directory: str | Path) -> list[str]:
+    """What is wrong with a data directory, a line each, every file of tokens hashed; empty when sound. Torch-free."""
+    folder = Path(directory)
+    try:
+        info = read_info(folder)
+    except LTPError as error:
+        return [str(error)]
+    mend = f"remove {folder} and run `ltp data` again"
+    wrong = [name for name, size in info["files"].items() if split_size(folder / name) != size]
+    if wrong:
+        return [f"{folder / name}: missing, truncated or changed; {mend}" for name in wrong]
+    found = ((folder / name, file_problem(folder / name, digest)) for name, digest in info.get("sha256", {}).items())
+    return [f"{path}: {why}; {mend}" for path, why in found if why]
+
+
+def read_info(directory: str | Path) -> dict[str, Any]:
+    """What a data directory's task.json says, torch-free. Raises LTPError where it is missing, broken or foreign."""
+    path = Path(directory) / INFO
+    if not path.is_file():
+        raise LTPError(f"{path}: not there; make the data with `ltp data` (an interrupted run leaves none)")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LTPError(f"{path}: not readable as JSON ({first_line(error)}); run `ltp data` again") from None
+    found = info.get("schema") if isinstance(info, dict) else None
+    if found != SCHEMA:
+        raise LTPError(f"{path}: schema {found!r}, expected {SCHEMA}; run `ltp data` again")
+    if "seal" in info and info["seal"] != canonical_sha256({k: v for k, v in info.items() if k != "seal"}):
+        raise LTPError(f"{path}: does not match its own seal (damaged or edited by hand); run `ltp data` again")
+    return info
+
+
+def split_size(folder: Path) -> int:
+    """Bytes of a saved split's Arrow files; -1 where there are none."""
+    sizes = [path.stat().st_size for path in sorted(folder.glob("*.arrow"))]
+    return sum(sizes) if sizes else -1

@@ -1,0 +1,113 @@
+"""Records: JSON files that seal the directory in which they lie, so that damage to it is found. Torch-free.
+
+A record carries the sha256 of the files beside it and a fingerprint of its own content: a cut, flipped or
+edited byte shows. It is written last and atomically, so its presence means that the directory is complete.
+metrics.json (a run) and conversion.json (a conversion) are records. README.md is not sealed (a model card is
+there to be edited), nor are logs and folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltp.common.errors import LTPError
+from ltp.common.io import canonical_sha256, file_sha256, plain, shown, sync, write_json
+
+SCHEMA = 1
+METRICS, CONVERSION = "metrics.json", "conversion.json"
+RECORDS = (METRICS, CONVERSION)
+
+# What sealed files end with: weights, configs, vocabularies, predictions; never logs or cards.
+SEALED_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")
+
+MEND = "delete its directory and run snakemake again"
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """The sha256 of a record's canonical JSON, without its ``timing`` and ``fingerprint``."""
+    told = {key: value for key, value in content.items() if key not in ("timing", "fingerprint")}
+    return canonical_sha256(told)
+
+
+def _sealed_files(directory: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.is_file()
+        and path.suffix in SEALED_SUFFIXES
+        and path.name not in RECORDS
+        and not path.name.startswith(".")
+    )
+
+
+def write_record(path: str | os.PathLike, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Seal a directory: write ``path`` with ``content``, the sha256 of the files beside it, a fingerprint.
+
+    ``kind`` (such as "conversion") must be given again to :func:`read_record`. Call it last: the record says
+    that the directory is complete. Returns what was written. Raises LTPError when it cannot be written.
+    """
+    path = Path(path)
+    files = _sealed_files(path.parent)
+    try:
+        for file in files:  # the record must never survive a power cut that its files did not
+            sync(file)
+    except OSError as error:
+        why = f"cannot be sealed ({error.strerror}); mend that and run snakemake again"
+        raise LTPError(f"{shown(path.parent)}: {why}") from None
+    record = {"schema": SCHEMA, "kind": kind, **plain(content)}
+    timing = record.pop("timing", None)
+    record["files"] = {file.name: file_sha256(file) for file in files}
+    if timing is not None:
+        timing.pop("sha256", None)
+        record["timing"] = {**timing, "sha256": canonical_sha256(timing)}
+    record["fingerprint"] = fingerprint(record)
+    write_json(path, record)
+    return record
+
+
+def read_record(path: str | os.PathLike, kind: str) -> dict[str, Any]:
+    """Read a record written by :func:`write_record`; its schema, kind and fingerprint are checked.
+
+    The files that it names are not: :func:`verify_run` does that. Raises LTPError naming the file.
+    """
+    name = shown(path)
+    try:
+        with open(path, "rb") as file:
+            record = json.load(file)
+    except FileNotFoundError:
+        raise LTPError(f"{name}: is not there, so this step is not finished; run snakemake again") from None
+    except OSError as error:
+        raise LTPError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
+    except (ValueError, RecursionError):
+        raise LTPError(f"{name}: is damaged (not valid JSON); {MEND}") from None
+    if not isinstance(record, dict):
+        raise LTPError(f"{name}: is damaged (not a JSON object); {MEND}")
+    if record.get("schema") != SCHEMA:
+        raise LTPError(
+            f"{name}: has schema {record.get('schema')!r}, expected {SCHEMA} "
+            f"(damaged, or from another version of ltp); {MEND}"
+        )
+    if record.get("kind") != kind:
+        raise LTPError(f"{name}: has kind {record.get('kind')!r}, expected {kind!r}; {MEND}")
+    if "files" not in record or record.get("fingerprint") != fingerprint(record):
+        raise LTPError(f"{name}: does not match its own fingerprint (damaged or edited by hand); {MEND}")
+    timing = record.get("timing")
+    if timing is not None and timing.pop("sha256", None) != canonical_sha256(timing):
+        raise LTPError(f"{name}: its timing does not match its sha256 (damaged or edited by hand); {MEND}")
+    return record
+
+
+def file_problem(path: Path, sha256: str | None) -> str | None:
+    """What is wrong with a sealed file, given the sha256 in its record; None when it is sound."""
+    if sha256 is None:
+        return "is not among the files of its record"
+    try:
+        return None if file_sha256(path) == sha256 else "was changed after the run (its sha256 differs)"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"

@@ -1,0 +1,35 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field, fields
+from typing import Any
+
+from ltp.common.errors import LTPError
+
+
+def described(default: Any, text: str, **limits: Any) -> Any:
+    """A dataclass field with its help text and limits (``minimum``, ``maximum``, ``above``, ``choices``)."""
+    return field(default=default, metadata={"help": text, **limits})
+
+
+def check_limits(settings: Any) -> None:
+    """Raise LTPError for the first field of a settings dataclass that breaks the limits in its metadata."""
+    for item in fields(settings):
+        value, limits = getattr(settings, item.name), item.metadata
+        if value is None:
+            continue
+        name = item.name.rstrip("_")
+        if "choices" in limits and value not in limits["choices"]:
+            raise LTPError(f"{name}: {value!r} is not one of {', '.join(map(str, limits['choices']))}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if not math.isfinite(value):
+            raise LTPError(f"{name}: {value} is not a finite number")
+        if "minimum" in limits and value < limits["minimum"]:
+            raise LTPError(f"{name}: {value} is too small; expected at least {limits['minimum']}")
+        if "maximum" in limits and value > limits["maximum"]:
+            raise LTPError(f"{name}: {value} is too large; expected at most {limits['maximum']}")
+        if "above" in limits and value <= limits["above"]:
+            raise LTPError(f"{name}: {value} is too small; expected more than {limits['above']}")

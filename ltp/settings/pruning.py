@@ -1,0 +1,47 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ltp.settings.fields import check_limits, described
+
+PRUNE_MODES = ("none", "absolute_threshold", "rising_threshold", "threshold", "topk")
+
+
+@dataclass(frozen=True)
+class PruningSettings:
+    """How a converted model prunes (the original's ``prune_kwargs``)."""
+
+    prune_mode: str = described("absolute_threshold", "rule that decides which tokens stay", choices=PRUNE_MODES)
+    final_token_threshold: float = described(
+        0.01, "threshold of the last layer; earlier layers get a share that rises linearly", minimum=0.0, maximum=1.0
+    )
+    token_keep_rate: float = described(
+        1.0,
+        "topk: share of the tokens kept by the last layer; negative rates floor at the first token",
+        above=-10.0,
+        maximum=1.0,
+    )
+    scoring_mode: str = described("mean", "how a token's importance is averaged", choices=("mean",))
+    score_length: int = described(
+        128,
+        "constant that divides the attention a token receives, so a threshold means the same at any padding",
+        minimum=1,
+    )
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+    def added_to(self, base: Mapping[str, Any]) -> dict[str, Any]:
+        """The keys of a base encoder's config.json with pruning added: those of a model that prunes."""
+        keys = {key: value for key, value in base.items() if key not in ("model_type", "architectures")}
+        return {
+            "architectures": ["LTPForSequenceClassification"],
+            "model_type": "ltp",
+            "base_model_type": base["model_type"],
+            **keys,
+            **vars(self),
+        }

@@ -1,0 +1,177 @@
+"""What a task is: its text columns, its labels and how it is scored. One table; custom tasks enter as data. Torch-free.
+
+The GLUE rows follow the benchmark's own definition (Wang et al., 2019, https://gluebenchmark.com) and the column
+names of the Hub's ``nyu-mll/glue``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ltp.common.errors import LTPError
+
+KINDS = ("classification", "regression")
+# `mean` is the mean of the others in a task's list, as GLUE reports pairs of metrics.
+CLASSIFICATION_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
+REGRESSION_METRICS = ("pearson", "spearman")
+METRICS = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS, "mean")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A labelled text task.
+
+    ``labels`` are the class names in the order of their numbers; None for regression, and for a custom task whose
+    labels are to be read off its training split. ``primary_metric`` is the one that operating points are picked by.
+    """
+
+    name: str
+    text_columns: tuple[str, ...]
+    label_column: str = "label"
+    kind: str = "classification"
+    labels: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = ("accuracy",)
+    primary_metric: str = "accuracy"
+    is_glue: bool = False
+    validation_split: str = "validation"
+    mismatched_split: str | None = None  # MNLI's second validation split: other genres than the training text's
+    may_lack_text: bool = False  # GLUE's QQP has pairs with an empty question; the original trains on them too
+    download_folder: str | None = None  # folder of GLUE's original download
+    download_columns: tuple[tuple[str, str], ...] = ()  # (column of the original download, column of this table)
+    download_header: tuple[str, ...] | None = None  # for the one file of the download that has no header line
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an example is two texts."""
+        return len(self.text_columns) == 2
+
+    @property
+    def num_labels(self) -> int | None:
+        """Width of the classifier: 1 for regression; None while the labels are still to be read off the data."""
+        if self.kind == "regression":
+            return 1
+        return len(self.labels) if self.labels is not None else None
+
+
+def _check(task: Task) -> None:
+    """Raise LTPError for a task that contradicts itself."""
+    name = task.name
+    if not 1 <= len(task.text_columns) <= 2:
+        raise LTPError(
+            f"text_columns: {list(task.text_columns)} of task {name}; expected one column, or two for a task of pairs"
+        )
+    if len(set(task.text_columns)) != len(task.text_columns) or task.label_column in task.text_columns:
+        columns = [*task.text_columns, task.label_column]
+        raise LTPError(f"text_columns: task {name} names a column twice: {columns}; expected different columns")
+    if task.kind not in KINDS:
+        raise LTPError(f"kind: {task.kind!r} of task {name} is not one of {', '.join(KINDS)}")
+    if task.labels is not None:
+        if task.kind == "regression":
+            raise LTPError(f"labels: task {name} is a regression; leave labels out, or set kind: classification")
+        if len(task.labels) < 2 or len(set(task.labels)) != len(task.labels):
+            raise LTPError(f"labels: {list(task.labels)} of task {name}; expected two or more different names")
+    fitting = CLASSIFICATION_METRICS if task.kind == "classification" else REGRESSION_METRICS
+    for metric in task.metrics:
+        if metric not in METRICS:
+            raise LTPError(f"metrics: {metric!r} of task {name} is unknown; expected some of {', '.join(METRICS)}")
+        if metric not in (*fitting, "mean"):
+            raise LTPError(
+                f"metrics: {metric} does not fit task {name}, a {task.kind}; choose from {', '.join(fitting)}"
+            )
+    if not set(task.metrics) - {"mean"} or len(set(task.metrics)) != len(task.metrics):
+        raise LTPError(f"metrics: {list(task.metrics)} of task {name}; expected different ones, not `mean` alone")
+    if "f1" in task.metrics and task.labels is not None and len(task.labels) != 2:
+        raise LTPError(f"metrics: f1 of task {name} needs two labels, it has {len(task.labels)}; use macro_f1")
+    if task.primary_metric not in task.metrics:
+        raise LTPError(f"primary_metric: {task.primary_metric!r} of task {name} is not in {list(task.metrics)}")
+
+
+def _glue(name: str, folder: str, columns: tuple[str, ...], labels: tuple[str, ...] | None, **other: Any) -> Task:
+    return Task(name, columns, labels=labels, is_glue=True, download_folder=folder, **other)
+
+
+_SENTENCE, _PAIR = ("sentence",), ("sentence1", "sentence2")
+_BOTH = {"metrics": ("accuracy", "f1", "mean"), "primary_metric": "mean"}
+_ENTAILMENT = ("entailment", "not_entailment")
+_SENTIMENT = ("negative", "positive")
+_MRPC_COLUMNS = (("Quality", "label"), ("#1 String", "sentence1"), ("#2 String", "sentence2"))
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        _glue("rte", "RTE", _PAIR, _ENTAILMENT),
+        _glue(
+            "mrpc", "MRPC", _PAIR, ("not_equivalent", "equivalent"), **_BOTH, download_columns=_MRPC_COLUMNS
+        ),
+        _glue(
+            "stsb", "STS-B", _PAIR, None, kind="regression", metrics=("pearson", "spearman", "mean"),
+            primary_metric="mean", download_columns=(("score", "label"),),
+        ),
+        _glue("sst2", "SST-2", _SENTENCE, _SENTIMENT),
+        _glue("qnli", "QNLI", ("question", "sentence"), _ENTAILMENT),
+        _glue(
+            "qqp", "QQP", ("question1", "question2"), ("not_duplicate", "duplicate"), **_BOTH, may_lack_text=True,
+            download_columns=(("is_duplicate", "label"),),
+        ),
+        _glue(
+            "mnli", "MNLI", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"),
+            validation_split="validation_matched", mismatched_split="validation_mismatched",
+            download_columns=(("sentence1", "premise"), ("sentence2", "hypothesis"), ("gold_label", "label")),
+        ),
+        _glue(
+            "cola", "CoLA", _SENTENCE, ("unacceptable", "acceptable"), metrics=("matthews",),
+            primary_metric="matthews", download_header=("source", "label", "star", "sentence"),
+        ),
+        Task("rotten_tomatoes", ("text",), labels=_SENTIMENT),
+        Task("imdb", ("text",), labels=_SENTIMENT),
+    )
+}  # fmt: skip
+
+
+def get_task(
+    name: str,
+    *,
+    text_columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    kind: str | None = None,
+    labels: Sequence[Any] | None = None,
+    metrics: Sequence[str] | None = None,
+    primary_metric: str | None = None,
+) -> Task:
+    """The task of this name: from the table, with what is given here in the place of its own, or a custom one.
+
+    A custom task needs ``text_columns``; without ``metrics`` it is scored by accuracy, or, a regression, by Pearson's
+    and Spearman's correlations and their mean. Raises LTPError for an unknown name and for what does not fit together.
+    """
+    given: dict[str, Any] = {"label_column": label_column, "kind": kind, "primary_metric": primary_metric}
+    given = {key: value for key, value in given.items() if value is not None}
+    for key, values in (("text_columns", text_columns), ("labels", labels), ("metrics", metrics)):
+        if isinstance(values, str):
+            raise LTPError(f"{key}: {values!r} of task {name} is text; expected a list, as in [{values}]")
+        if values is not None:
+            given[key] = tuple(map(str, values))
+    known = TASKS.get(name)
+    if known is None and "text_columns" not in given:
+        raise LTPError(
+            f"task: {name!r} is unknown; expected one of {', '.join(TASKS)}, or a custom task, which names its "
+            "text_columns and label_column"
+        )
+    columns = given.get("text_columns", ())
+    if known is not None and columns and len(columns) != len(known.text_columns):
+        due = "two columns, it is a task of pairs" if known.is_pair else "one column, it is a task of single texts"
+        raise LTPError(
+            f"text_columns: {list(columns)} of task {name}; expected {due}; or give a custom task its own name"
+        )
+    new_kind = given.get("kind", known.kind if known else "classification")
+    if "metrics" not in given and (known is None or new_kind != known.kind):
+        given["metrics"] = ("accuracy",) if new_kind == "classification" else ("pearson", "spearman", "mean")
+    if known is not None and new_kind != known.kind and "labels" not in given:
+        given["labels"] = None
+    if "metrics" in given and "primary_metric" not in given:
+        given["primary_metric"] = "mean" if "mean" in given["metrics"] else next(iter(given["metrics"]), "accuracy")
+    return Task(name, **given) if known is None else replace(known, **given)

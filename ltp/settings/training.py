@@ -1,0 +1,46 @@
+"""The settings of one conversion and of one training, checked when made. Torch-free.
+
+The command line makes one flag of each field, and the grid one key, so a setting is described once, here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltp.common.errors import LTPError
+from ltp.settings.fields import check_limits, described
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one stage trains. The defaults are the original's, where it has them."""
+
+    learning_rate: float = described(2e-5, "peak learning rate of the weights", above=0.0, maximum=1.0)
+    epochs: float = described(1.0, "passes over the training split", above=0.0)
+    batch_size: int = described(64, "sentences in an optimiser step, over all devices", minimum=1)
+    accumulation_steps: int = described(1, "parts in which a batch is computed, to save memory", minimum=1)
+    weight_decay: float = described(0.0, "AdamW's weight decay (never applied to thresholds)", minimum=0.0)
+    warmup: float = described(0.0, "share of the steps over which the learning rate rises", minimum=0.0, maximum=1.0)
+    max_grad_norm: float = described(1.0, "gradient clip of the weights; thresholds are clipped apart", above=0.0)
+    dropout: float | None = described(None, "dropout of the encoder; unset: as in the model", minimum=0.0, maximum=0.9)
+    seed: int = described(0, "seed of the shuffling, the dropout and the new classifier", minimum=0)
+    temperature: float | None = described(None, "soft stage: width of the sigmoid round a threshold", above=0.0)
+    lambda_: float | None = described(None, "soft stage: weight of the mean mask in the loss", minimum=0.0)
+    lambda_warmup: float = described(0.0, "share of the steps over which λ rises", minimum=0.0, maximum=1.0)
+    threshold_learning_rate: float | None = described(
+        None, "soft stage: learning rate of the thresholds; unset: as the weights'", above=0.0
+    )
+    distillation: float = described(
+        0.0, "share of the loss that asks for the dense model's outputs instead of the labels", minimum=0.0, maximum=1.0
+    )
+    precision: str = described("fp32", "number format of the matrix products", choices=("fp32", "bf16", "fp16"))
+    checkpoint_minutes: float = described(5.0, "minutes between two resumable checkpoints", above=0.0)
+    tensorboard: bool = described(False, "write TensorBoard logs below the run directory")
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if self.batch_size % self.accumulation_steps:
+            raise LTPError(
+                f"accumulation_steps: {self.accumulation_steps} does not divide batch_size {self.batch_size}; "
+                "choose a divisor"
+            )

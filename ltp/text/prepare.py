@@ -1,0 +1,167 @@
+"""A task's text, split and tokenised once, for all of its runs. Slow libraries are imported late."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltp.common.errors import LTPError
+from ltp.common.io import canonical_sha256, file_sha256, first_line, write_json
+from ltp.results.checkpoint import positions, read_config
+from ltp.results.dataset import INFO, SCHEMA, TOKENIZER, split_size
+from ltp.settings.data import DataSettings
+from ltp.settings.tasks import Task
+from ltp.text.encoder import resolve_model
+from ltp.text.sources import read_source
+from ltp.text.splitting import SELECTION_NOTES, SPLITS, split_examples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CHUNK = 10_000  # examples tokenised at a time, so that lists of Python integers stay small
+
+
+def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
+    """Read, check, split and tokenise a task's text, and save it below ``output_dir``; returns what task.json holds.
+
+    Nothing is written before every check has passed, and task.json is written last: its presence means that the
+    data are whole. The same settings and input give the same fingerprint. Raises LTPError for anything in the
+    settings, the text or the model that does not fit.
+    """
+    model = resolve_model(settings.model, settings.model_source, settings.model_revision, weights=False)
+    config = read_config(model)
+    if settings.max_length > positions(config):
+        raise LTPError(
+            f"max_length: {settings.max_length} is more than the {positions(config)} tokens that {settings.model} "
+            f"takes; set it to {positions(config)} or less"
+        )
+    source = read_source(settings, settings.get_task())
+    task, frames, selection, notes = split_examples(source, settings)
+    tokenizer = _load_tokenizer(model)
+    # Where the tokenizer knows no limit of its own, a pipeline would run past the model's positions.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions(config))
+    output = Path(output_dir)
+    _clear(output)
+    # Saved before use, for a call leaves its truncation in tokenizer.json; some come with one already.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(str(output / TOKENIZER))
+    with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
+    digest, counts, means = hashlib.sha256(), {}, {}
+    for split, frame in frames.items():
+        table = _tokenise(frame, tokenizer, settings.max_length, with_types, split, task)
+        if split != "train":  # in order of length, batches waste no padding
+            table = table.take(table["length"].to_numpy().argsort(kind="stable"))
+        _update(digest, split, table)
+        _save(table, output / split)
+        counts[split], means[split] = len(table), float(table["length"].to_numpy().mean())
+    info = {
+        "schema": SCHEMA,
+        "task": task.name,
+        "kind": task.kind,
+        "label_names": list(task.labels) if task.labels is not None else None,
+        "num_labels": task.num_labels,
+        "metrics": list(task.metrics),
+        "primary_metric": task.primary_metric,
+        "text_columns": list(task.text_columns),
+        "label_column": task.label_column,
+        "max_length": settings.max_length,
+        "model": settings.model,
+        "model_revision": settings.model_revision,
+        "source": source.origin | notes,
+        "selection": selection,
+        "selection_note": SELECTION_NOTES[selection],
+        "split_seed": settings.split_seed,
+        "examples": counts,
+        "mean_length": means,
+        "files": {split: split_size(output / split) for split in frames},
+        "fingerprint": digest.hexdigest(),
+        "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _sealed_files(output)},
+    }
+    info["seal"] = canonical_sha256(info)
+    write_json(output / INFO, info, indent=2)
+    return info
+
+
+def _load_tokenizer(model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a broken tokenizer.json raises whatever its parser raises
+        raise LTPError(f"{model}: tokenizer not readable ({first_line(error)}); save it anew") from None
+    if not tokenizer.is_fast:
+        raise LTPError(f"{model}: has only a slow tokenizer; save a fast one (tokenizer.json) beside it")
+    return tokenizer
+
+
+def _tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, split: str, task: Task) -> Any:
+    """A pyarrow table of one split: input_ids (token_type_ids), labels, length, text (text_pair)."""
+    import numpy as np
+    import pyarrow as pa
+    from tqdm.auto import tqdm
+
+    columns = [frame[name].tolist() for name in ("text", "text_pair") if name in frame]
+    names = ["input_ids", "token_type_ids"] if with_types else ["input_ids"]
+    chunks: dict[str, list[Any]] = {name: [] for name in names}
+    lengths: list[int] = []
+    quiet = len(frame) <= _CHUNK or not sys.stderr.isatty()
+    for start in tqdm(range(0, len(frame), _CHUNK), desc=f"tokenising {task.name} {split}", disable=quiet):
+        encoded = tokenizer(
+            *(column[start : start + _CHUNK] for column in columns),
+            truncation=True, max_length=max_length, return_token_type_ids=with_types, return_attention_mask=False,
+        )  # fmt: skip
+        lengths += map(len, encoded["input_ids"])
+        for name in names:
+            chunks[name].append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in encoded[name]]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    arrays = {name: pa.ListArray.from_arrays(offsets, np.concatenate(parts)) for name, parts in chunks.items()}
+    arrays["labels"] = pa.array(frame["label"].to_numpy())
+    arrays["length"] = pa.array(np.asarray(lengths, dtype=np.int32))
+    for name, values in zip(("text", "text_pair"), columns, strict=False):
+        arrays[name] = pa.array(values, type=pa.string())
+    return pa.table(arrays)
+
+
+def _save(table: Any, folder: Path) -> None:
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()  # saving takes milliseconds; the bars would fill the log
+    try:
+        datasets.Dataset.from_dict({name: table[name] for name in table.column_names}).save_to_disk(str(folder))
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _update(digest: Any, split: str, table: Any) -> None:
+    """Add a split's token ids and labels to the fingerprint, the same on any machine."""
+    digest.update(f"{split} {len(table)} ".encode())
+    for name in ("length", "input_ids", "token_type_ids"):
+        if name in table.column_names:
+            values = table[name].combine_chunks()
+            values = values if name == "length" else values.flatten()
+            digest.update(values.to_numpy(zero_copy_only=False).astype("<i4").tobytes())
+    labels = table["labels"].to_numpy()
+    digest.update(labels.astype("<f4" if labels.dtype.kind == "f" else "<i8").tobytes())
+
+
+def _clear(output: Path) -> None:
+    """Make the directory, and remove what an earlier call left in it, task.json first."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / INFO).unlink(missing_ok=True)
+        for name in (*SPLITS, TOKENIZER):
+            if (output / name).is_dir():
+                shutil.rmtree(output / name)
+    except OSError as error:
+        raise LTPError(f"{output}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _sealed_files(folder: Path) -> list[Path]:
+    """The tokens and the tokenizer."""
+    return sorted([*folder.glob("*/*.arrow"), *folder.glob(f"{TOKENIZER}/*")])

@@ -1,0 +1,162 @@
+"""Which examples train, validate and test: a source's own splits, or cuts of its training text. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ltp.common.errors import LTPError
+from ltp.settings.data import DataSettings
+from ltp.settings.tasks import Task
+from ltp.text.cleaning import clean, is_labelled, keys, with_labels
+from ltp.text.sources import read_source
+from ltp.text.stratify import cut, halve, strata, take
+from ltp.text.types import Source, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Frames = dict[str, "pd.DataFrame"]
+
+SPLITS = ("train", "validation", "test", "test_mismatched")
+SELECTION_NOTES = {
+    "split": "picked on the validation split, reported on the test split; both cut out of the training text",
+    "half": "picked on one half of the validation split, reported on the other",
+    "validation": "picked and reported on the same validation split, as in the paper",
+    "given": "picked on the validation split, reported on the data's own test split",
+}
+
+
+def check_text(settings: DataSettings) -> None:
+    """Read and check a task's text without tokenising it: everything that ``prepare`` would refuse in the text.
+
+    Raises LTPError for the first problem. Takes a second or so for packaged and local text; asks the Hub for a Hub's.
+    """
+    split_examples(read_source(settings, settings.get_task()), settings)
+
+
+def split_examples(source: Source, settings: DataSettings) -> tuple[Task, Frames, str, dict[str, Any]]:
+    """Check a source's examples and divide them as the settings ask.
+
+    Returns the task with its class names; the splits, in the order of SPLITS, with the columns of
+    ``ltp.examples.clean``; how the test split was found (a key of SELECTION_NOTES); and notes about repeated texts.
+    """
+    task = settings.get_task()
+    if "train" not in source.tables:
+        there = ", ".join(source.tables) or "none"
+        raise LTPError(f"task {task.name}: its text has the splits {there}; expected one named train")
+    labelled = {name: table for name, table in source.tables.items() if is_labelled(table, task)}
+    selection = settings.test or _selection(labelled, task)
+    task = with_labels(task, source.tables["train"])
+    frames = {split: clean(source.tables[name], task) for split, name in _wanted(selection, labelled, task).items()}
+    for split in ("test", "test_mismatched"):
+        if split in frames:
+            frames[split] = _limit(frames[split], split, settings.test_examples, settings)
+    divide = _from_given if "validation" in frames else _from_one_piece
+    frames, notes = divide(frames, selection, task, settings)
+    _expect_classes(frames["train"], task)
+    return task, {name: frames[name] for name in SPLITS if name in frames}, selection, notes
+
+
+def _selection(labelled: Mapping[str, Table], task: Task) -> str:
+    """Where the test split comes from unless the settings say so."""
+    has_validation = task.validation_split in labelled
+    if "test" in labelled and not (task.is_glue and has_validation):
+        return "given"
+    return "half" if has_validation else "split"
+
+
+def _wanted(selection: str, labelled: Mapping[str, Table], task: Task) -> dict[str, str]:
+    """Our split → the source's. Raises LTPError where the source lacks one that the selection needs."""
+    needed = {"half": task.validation_split, "validation": task.validation_split, "given": "test"}.get(selection)
+    if needed and needed not in labelled:
+        there = ", ".join(labelled) or "none"
+        raise LTPError(
+            f"test: {selection!r} needs a labelled {needed} split, task {task.name} has {there}; use split, which cuts "
+            "one out of the training text"
+        )
+    wanted = {"train": "train"}
+    if selection != "split" and task.validation_split in labelled:
+        wanted["validation"] = task.validation_split
+    if selection == "given":
+        wanted["test"] = "test"
+    if task.mismatched_split in labelled:
+        wanted["test_mismatched"] = str(task.mismatched_split)
+    return wanted
+
+
+def _from_one_piece(
+    frames: Frames, selection: str, task: Task, settings: DataSettings
+) -> tuple[Frames, dict[str, Any]]:
+    """Cut validation, and test unless it is given, out of the training text, with no text in two of them."""
+    whole = frames["train"]
+    key = keys(whole)
+    repeated, held = (
+        key.duplicated(),
+        key.isin(set().union(*(keys(frames[name]) for name in frames if name != "train"))),
+    )
+    notes = {"repeated_texts_dropped": int(repeated.sum()), "texts_of_test_dropped": int((held & ~repeated).sum())}
+    whole = whole[~(repeated | held)].reset_index(drop=True)
+    asked = {} if "test" in frames else {"test": settings.test_examples}
+    asked["validation"] = settings.validation_examples
+    sizes = {name: size or max(1, len(whole) // 10) for name, size in asked.items()}
+    sizes["train"] = settings.train_examples or max(1, len(whole) - sum(sizes.values()))
+    if sum(sizes.values()) > len(whole):
+        wish = " + ".join(f"{size} {name}" for name, size in sizes.items())
+        raise LTPError(
+            f"train_examples: {wish} asked, task {task.name} has {len(whole)} different texts; ask for fewer of them"
+        )
+    parts = cut(strata(whole["label"], task.kind), list(sizes.values()), settings.split_seed)
+    return frames | {name: whole.iloc[part] for name, part in zip(sizes, parts, strict=True)}, notes
+
+
+def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettings) -> tuple[Frames, dict[str, Any]]:
+    """The source's own splits, the validation split halved if that is asked, or doing for test as well."""
+    import numpy as np
+
+    validation, test = frames["validation"], frames.get("test")
+    if selection == "half":
+        first, second = halve(strata(validation["label"], task.kind), keys(validation), settings.split_seed)
+        validation, test = validation.iloc[first], validation.iloc[second]
+        test = _limit(test, "test", settings.test_examples, settings)
+    validation = _limit(validation, "validation", settings.validation_examples, settings)
+    whole = frames["train"]
+    size = settings.train_examples or len(whole)
+    _expect_enough("train", size, len(whole), task)
+    rng = np.random.default_rng([settings.split_seed, len(SPLITS)])
+    train = whole.iloc[take(strata(whole["label"], task.kind), np.arange(len(whole)), size, rng)[0]]
+    frames = frames | {"train": train, "validation": validation, "test": validation if test is None else test}
+    # Told, not mended: GLUE's own splits share texts (CoLA's a few), and scores are compared on these very splits.
+    seen = set(keys(train))
+    shared = {name: int(keys(frame).isin(seen).sum()) for name, frame in frames.items() if name != "train"}
+    return frames, {"texts_shared_with_train": shared}
+
+
+def _limit(frame: pd.DataFrame, split: str, asked: int | None, settings: DataSettings) -> pd.DataFrame:
+    """As many examples of a split as are asked for, stratified, in their order."""
+    task = settings.get_task()
+    size = asked or len(frame)
+    _expect_enough(split, size, len(frame), task)
+    (part,) = cut(strata(frame["label"], task.kind), [size], settings.split_seed)
+    part.sort()
+    return frame.iloc[part]
+
+
+def _expect_enough(split: str, asked: int, there: int, task: Task) -> None:
+    if asked > there:
+        key = f"{split.removesuffix('_mismatched')}_examples"
+        raise LTPError(
+            f"{key}: {asked} asked, the {split} split of task {task.name} has {there}; ask for fewer, or leave it unset"
+        )
+
+
+def _expect_classes(train: pd.DataFrame, task: Task) -> None:
+    """Every class can be learned: the training split has an example of each."""
+    seen = set(train["label"])
+    for number, name in enumerate(task.labels or ()):
+        if number not in seen:
+            raise LTPError(
+                f"labels: no training example of task {task.name} is labelled {name}; expected some of each of "
+                f"{', '.join(task.labels[:10])}; use more train_examples, or mend labels"
+            )

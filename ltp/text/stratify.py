@@ -1,0 +1,74 @@
+"""Seeded, stratified cutting of examples. Pure functions on numpy arrays; torch-free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+_BINS = 10  # strata of a regression: tenths of its scores
+
+
+def strata(labels: Any, kind: str) -> np.ndarray:
+    """(N,) stratum of each example: its class, or which tenth of the scores it belongs to."""
+    import numpy as np
+
+    labels = np.asarray(labels)
+    if kind == "classification":
+        return labels.astype(np.int64)
+    ranks = labels.argsort(kind="stable").argsort(kind="stable")
+    return ranks * _BINS // max(1, len(labels))
+
+
+def shares(groups: np.ndarray, count: int) -> dict[int, int]:
+    """How many of ``count`` examples each stratum gives: its share of all, rounded by largest remainder."""
+    import numpy as np
+
+    names, sizes = np.unique(groups, return_counts=True)
+    quotas = sizes * count / len(groups)
+    taken = np.floor(quotas).astype(int)
+    rest = count - int(taken.sum())
+    taken[np.argsort(-(quotas - taken), kind="stable")[:rest]] += 1
+    return {int(name): int(number) for name, number in zip(names, taken, strict=True)}
+
+
+def take(groups: np.ndarray, pool: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` of the indices in ``pool``, stratified by ``groups``, in random order; and the indices left over."""
+    import numpy as np
+
+    if not 0 <= count <= len(pool):
+        raise ValueError(f"{count} of {len(pool)}")
+    if count == 0:
+        return pool[:0], pool
+    members, chosen = groups[pool], np.zeros(len(pool), dtype=bool)
+    for name, number in shares(members, count).items():
+        chosen[rng.permutation(np.flatnonzero(members == name))[:number]] = True
+    return rng.permutation(pool[chosen]), pool[~chosen]
+
+
+def cut(groups: np.ndarray, sizes: list[int], seed: int) -> list[np.ndarray]:
+    """Disjoint, stratified index arrays of these sizes, taken in this order from all N examples.
+
+    Earlier ones do not depend on the sizes of later ones: a longer training split leaves the test split as it is.
+    """
+    import numpy as np
+
+    pool, parts = np.arange(len(groups)), []
+    for place, size in enumerate(sizes):
+        part, pool = take(groups, pool, size, np.random.default_rng([seed, place]))
+        parts.append(part)
+    return parts
+
+
+def halve(groups: np.ndarray, keys: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two stratified halves of all N examples (indices), with no key in both: repeats of a text stay together."""
+    import numpy as np
+    import pandas as pd
+
+    codes, unique = pd.factorize(np.asarray(keys, dtype=object))
+    first = np.unique(codes, return_index=True)[1]  # of each key, its first example speaks for its stratum
+    (chosen,) = cut(np.asarray(groups)[first], [(len(unique) + 1) // 2], seed)
+    in_first = np.isin(codes, chosen)
+    return np.flatnonzero(in_first), np.flatnonzero(~in_first)

@@ -1,0 +1,55 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from ltp.common.errors import LTPError
+from ltp.common.machine import commit, processor_name
+from ltp.training import distributed
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what computes the numbers, the commit of this package, threads and device."""
+    import torch
+    import transformers
+
+    import ltp
+
+    gpu = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "ltp": ltp.__version__,
+        "commit": commit(),
+        "threads": torch.get_num_threads(),
+        "processes": distributed.count(),
+        "device": "cuda" if gpu else "cpu",
+        "device_name": torch.cuda.get_device_name() if gpu else processor_name(),
+    }
+
+
+def require_gpus(wanted: int) -> None:
+    """Raise LTPError where fewer GPUs can be used than a training asks for."""
+    if wanted > 0:
+        import torch
+
+        if (there := torch.cuda.device_count()) < wanted:
+            raise LTPError(
+                f"gpus: {wanted} asked for, {there or 'none'} can be used here; run where there are as many, or set "
+                f"gpus: {there} in the grid"
+            )
+
+
+def require_precision(precision: str) -> None:
+    """Raise LTPError where this machine does not compute in the number format."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if precision == "fp16" and not gpu:
+        raise LTPError("precision: fp16 needs a GPU, and none can be used here; use fp32 or bf16")
+    if precision == "bf16" and gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name()
+        raise LTPError(f"precision: bf16 is more than this GPU, {name}, can do; use fp16 or fp32")

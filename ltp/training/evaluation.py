@@ -1,0 +1,87 @@
+"""What a model scores and costs: predictions, metrics, FLOPs and tokens per layer on prepared data."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers.utils import logging as transformers_logging
+
+from ltp.common.errors import LTPError
+from ltp.models import flops
+from ltp.models.loading import load_pruned
+from ltp.settings.training import TrainingSettings
+from ltp.text.dataset import load
+from ltp.training.callbacks import Diverged
+from ltp.training.metrics import compute_metrics
+from ltp.training.trainer import LTPTrainer, as_predictions, make_trainer
+
+
+def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores, FLOPs, tokens per layer and predictions of the trainer's model on each split, tokens removed.
+
+    The keys are those of metrics.json, and ``predictions``. Raises Diverged where the model's outputs are no numbers.
+    """
+    config, regression = trainer.model.config, info["kind"] == "regression"
+    metrics: dict[str, Any] = {}
+    costs: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
+    layers: dict[str, Any] = {}
+    for name, split in splits.items():
+        found = trainer.predict(split, metric_key_prefix=name)
+        logits, attention_tokens, ffn_tokens = found.predictions
+        loss = _mean_loss(logits, found.label_ids, regression)
+        if not (math.isfinite(loss) and np.isfinite(logits).all()):
+            raise Diverged(f"the outputs on the {name} split are not finite numbers")
+        predicted = as_predictions(logits, regression)
+        metrics[name] = {**compute_metrics(info, predicted, found.label_ids), "loss": loss}
+        costs[name] = flops.summarise(
+            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
+        )
+        layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
+        predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
+    thresholds = trainer.model.thresholds()
+    reported = layers["test" if "test" in layers else "validation"]
+    return {
+        "metrics": metrics,
+        "flops": costs,
+        "layers": {
+            "threshold": None if thresholds is None else thresholds.tolist(),
+            **{name: mean.tolist() for name, mean in reported.items()},
+        },
+        "predictions": predictions,
+    }
+
+
+def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, Any]:
+    """Scores, FLOPs and tokens per layer of a saved model on every split but the training's.
+
+    ``checkpoint`` is a model that prunes, or a plain BERT or RoBERTa classifier. Raises LTPError where it does not
+    fit the data, or its outputs are no numbers.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # loading takes a moment
+    splits, info = load(data)
+    model = load_pruned(checkpoint, info)
+    with tempfile.TemporaryDirectory() as state:
+        trainer = make_trainer(model, None, info, Path(state), TrainingSettings())
+        try:
+            found = evaluate(trainer, {name: split for name, split in splits.items() if name != "train"}, info)
+        except Diverged as reason:
+            raise LTPError(f"{checkpoint}: {reason}; train it anew") from None
+    del found["predictions"]
+    return found
+
+
+def _mean_loss(logits: np.ndarray, labels: np.ndarray, regression: bool) -> float:
+    """The mean over sentences, exactly: the library's own repeats a batch's mean, also for sentences of the next."""
+    outputs, wanted = torch.from_numpy(logits), torch.from_numpy(labels)
+    if regression:
+        return functional.mse_loss(outputs[:, 0], wanted).item()
+    return functional.cross_entropy(outputs, wanted).item()

@@ -1,0 +1,120 @@
+"""The bootstrap: agrees with ltp.tasks on the examples as they are, pairs what it compares, covers what it should."""
+
+import numpy as np
+import pytest
+from helpers.fake_study import predictions as predict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ltp.analysis.bootstrap import difference_interval, score_interval
+from ltp.common.errors import LTPError
+from ltp.training.metrics import compute_metrics
+
+METRICS = [("accuracy",), ("f1",), ("macro_f1",), ("matthews",), ("accuracy", "f1"), ("pearson",), ("spearman",)]
+
+
+def examples(metrics, size=200, classes=2, seed=0):
+    """Labels (N,) and two runs' predictions (2, N), made for these metrics."""
+    rng = np.random.default_rng(seed)
+    if set(metrics) & {"pearson", "spearman"}:
+        labels = rng.integers(0, 26, size) / 5  # as in STS-B: with ties
+        return labels, labels + rng.normal(size=(2, size))
+    labels = rng.integers(0, classes, size)
+    wrong = rng.random((2, size)) < 0.3
+    return labels, np.where(wrong, rng.integers(0, classes, (2, size)), labels)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "classes"), [(m, 2) for m in METRICS] + [(m, 3) for m in (("accuracy",), ("macro_f1",), ("matthews",))]
+)
+def test_estimate_is_the_task_s_own_score(metrics, classes):
+    labels, runs = examples(metrics, classes=classes)
+    kind = "regression" if set(metrics) & {"pearson", "spearman"} else "classification"
+    own = [compute_metrics({"kind": kind, "metrics": metrics}, run, labels) for run in runs]
+    expected = np.mean([[scores[name] for name in metrics] for scores in own])
+    interval = score_interval(metrics, labels, runs, resamples=100)
+    assert interval.estimate == pytest.approx(expected, abs=1e-12)
+    assert interval.low < interval.estimate < interval.high
+
+
+@pytest.mark.parametrize("metrics", METRICS)
+def test_fast_resampling_matches_the_plain_bootstrap(metrics):
+    labels, runs = examples(metrics)
+    kind = "regression" if set(metrics) & {"pearson", "spearman"} else "classification"
+    rng = np.random.default_rng(1)
+    plain = []
+    for _ in range(300):
+        drawn = rng.integers(len(labels), size=len(labels))
+        scores = compute_metrics({"kind": kind, "metrics": metrics}, runs[0][drawn], labels[drawn])
+        plain.append(np.mean([scores[name] for name in metrics]))
+    low, high = np.quantile(plain, [0.025, 0.975])
+    interval = score_interval(metrics, labels, runs[:1])
+    assert interval.low == pytest.approx(low, abs=0.2 * (high - low))
+    assert interval.high == pytest.approx(high, abs=0.2 * (high - low))
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(
+    labels=st.lists(st.integers(0, 2), min_size=1, max_size=40),
+    seed=st.integers(0, 1000),
+    runs=st.integers(1, 3),
+    metric=st.sampled_from(["accuracy", "macro_f1", "matthews", "pearson", "spearman"]),
+)
+def test_identical_predictions_differ_by_exactly_nothing(labels, seed, runs, metric):
+    drawn = np.random.default_rng(seed).integers(0, 3, (runs, len(labels)))
+    assert difference_interval([metric], labels, drawn, drawn, resamples=50) == (0.0, 0.0, 0.0)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(outcomes=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60))
+def test_intervals_of_accuracy_cover_their_estimate(outcomes):
+    labels, one, other = zip(*outcomes, strict=True)
+    score = score_interval(["accuracy"], labels, [one, other])
+    assert score.low - 1e-12 <= score.estimate <= score.high + 1e-12
+    difference = difference_interval(["accuracy"], labels, [one], [other])
+    assert difference.low - 1e-12 <= difference.estimate <= difference.high + 1e-12
+
+
+def test_pairing_narrows_the_difference():
+    labels, (run, _) = examples(["accuracy"], size=1000)
+    near = run.copy()
+    near[:10] = 1 - near[:10]  # two models that agree on all but ten sentences
+    paired = difference_interval(["accuracy"], labels, [near], [run])
+    alone = score_interval(["accuracy"], labels, [run])
+    assert paired.high - paired.low < 0.4 * (alone.high - alone.low)
+
+
+def test_interval_of_accuracy_is_as_wide_as_theory_says():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 1000)
+    interval = score_interval(["accuracy"], labels, [predict(labels, 0.8, rng)])
+    half = 1.96 * np.sqrt(0.8 * 0.2 / 1000)
+    assert interval.low == pytest.approx(0.8 - half, abs=0.004)
+    assert interval.high == pytest.approx(0.8 + half, abs=0.004)
+
+
+def test_seeds_share_the_draws_of_examples():
+    # Three seeds that answer alike say no more than one about other test sets; drawn apart they would seem to.
+    labels, (run, _) = examples(["accuracy"])
+    one, three = score_interval(["accuracy"], labels, [run]), score_interval(["accuracy"], labels, [run] * 3)
+    assert three == pytest.approx(one)
+
+
+def test_same_input_gives_the_same_interval():
+    labels, runs = examples(["spearman"])
+    assert score_interval(["spearman"], labels, runs) == score_interval(["spearman"], labels, runs)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "labels", "predictions", "said"),
+    [
+        (["bleu"], [0, 1], [[0, 1]], "bleu"),
+        ([], [0, 1], [[0, 1]], "metrics"),
+        (["accuracy"], [0, 1], [[0]], "rows of"),
+        (["accuracy"], [], [[]], "at least one"),
+        (["accuracy"], [0], [], "at least one"),
+    ],
+)
+def test_what_cannot_be_resampled_is_refused(metrics, labels, predictions, said):
+    with pytest.raises(LTPError, match=said):
+        score_interval(metrics, labels, predictions)

@@ -1,0 +1,287 @@
+"""The benchmark's table, its checks and its figures, on a tiny model; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+from statistics import median
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny
+from transformers import RobertaConfig
+
+from ltp.analysis.summary import SUMMARY_COLUMNS
+from ltp.benchmark import backends as contenders
+from ltp.benchmark import plots as speed_plots
+from ltp.benchmark import runner as bench_module
+from ltp.benchmark import table as speed
+from ltp.benchmark import timing
+from ltp.benchmark.backends import CONTENDERS, MaskedOnly
+from ltp.benchmark.calibration import SHAPES, calibrate, kept_after, random_model
+from ltp.benchmark.runner import Settings, benchmark, benchmark_study
+from ltp.benchmark.texts import batches, read_texts
+from ltp.benchmark.timing import interleaved, speedup
+from ltp.cli.main import main
+from ltp.common.errors import LTPError
+from ltp.models import flops
+from ltp.models.modeling import BASE_MODELS
+
+WITHOUT_COMPILER = [item.name for item in CONTENDERS if "compiler" not in item.needs and "onnx" not in item.needs]
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+
+
+@pytest.fixture(scope="module")
+def table(tiny_study, tmp_path_factory):
+    """A benchmark of all contenders but the compiled one, which takes a minute to compile."""
+    path = tmp_path_factory.mktemp("speed") / "speed.csv"
+    names = [item.name for item in CONTENDERS if "compiler" not in item.needs]
+    names = names if HAS_ONNX else WITHOUT_COMPILER
+    settings = Settings(batch_sizes=(1, 4), sentences=6, repeats=2, lengths=(6, 12), only=names)
+    return path, benchmark([str(tiny_study.converted)], [tiny_study.data], path, settings)
+
+
+def test_a_row_for_each_contender_text_and_batch_size(table):
+    path, rows = table
+    names = {row["contender"] for row in rows}
+    assert names == {item.name for item in CONTENDERS if item.name in names} and len(names) >= len(WITHOUT_COMPILER)
+    padded = 2
+    assert len(rows) == 2 * (3 * len(names) - 2 * padded)  # text cut to one length needs no padding
+    with path.open(encoding="utf-8", newline="") as stream:
+        written = list(csv.DictReader(stream))
+    assert list(written[0]) == list(speed.COLUMNS) and len(written) == len(rows)
+    for row in written:
+        assert float(row["min_ms"]) <= float(row["median_ms"]) <= float(row["max_ms"])
+        assert row["contender"] != "hf-dynamic" or float(row["speedup"]) == 1.0
+        assert row["mean_tokens"] == row["max_length"] or row["cut"] == "false"
+
+
+def test_those_that_should_agree_do(table):
+    exact = {item.name for item in CONTENDERS if item.exact}
+    for row in table[1]:
+        if row["contender"] in exact:
+            assert row["agreement"] == 1.0 and row["largest_difference"] < 1e-4
+        assert 0 <= row["agreement"] <= 1
+
+
+def test_pruning_is_measured_against_the_same_engine(table):
+    rows = {row["contender"]: row for row in table[1] if row["batch"] == 1 and not row["cut"]}
+    pairs = {"hf-masked": "hf-padded", "ltp": "ltp-dense", "ltp-onnx": "onnx", "ltp-onnx-int8": "onnx-int8"}
+    for name, unpruned in pairs.items():
+        if name in rows:
+            row = rows[name]
+            assert row["unpruned"] == unpruned and row["flops_reduction"] > 1.05
+            expected = row["speedup_over_unpruned"] / row["flops_reduction"]
+            assert row["share_of_reduction"] == pytest.approx(expected)
+    assert rows["ltp-dense"]["unpruned"] == "" and rows["ltp-dense"]["flops_reduction"] == 1.0
+
+
+def test_onnx_contenders_take_part(table):
+    if not HAS_ONNX:
+        pytest.skip("the extra `onnx` is not installed")
+    assert {"onnx", "onnx-int8", "ltp-onnx", "ltp-onnx-int8"} <= {row["contender"] for row in table[1]}
+
+
+def test_the_table_is_shown_and_drawn(table):
+    shown = speed.show(table[0])
+    assert "packed, pruned" in shown and shown.count("ms a batch") == 6
+    names = {path.name for path in speed_plots.write_speed_plots(table[0])}
+    stems = ["speed-vs-flops", "speed-latency-converted-sst2-24", "speed-batch-converted-sst2-24",
+             "speed-length-converted-sst2-batch1", "speed-length-converted-sst2-batch4"]  # fmt: skip
+    assert names == {stem + kind for stem in stems for kind in (".png", ".svg")}
+
+
+def test_a_contender_that_answers_otherwise_voids_the_table(tiny_study, tmp_path, monkeypatch):
+    def reversed_classes(bench):
+        run = contenders._base(bench)
+        return lambda batch: run(batch)[:, ::-1]
+
+    wrong = [
+        dataclasses.replace(item, make=reversed_classes) if item.name == "hf-sorted" else item for item in CONTENDERS
+    ]
+    monkeypatch.setattr(bench_module, "CONTENDERS", wrong)
+    settings = Settings(sentences=6, repeats=1, only=["hf-sorted"])
+    with pytest.raises(LTPError, match=r"hf-sorted: answers only .* of the sentences as it should"):
+        benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
+    assert not (tmp_path / "speed.csv").exists()
+
+
+def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_module.shutil, "which", lambda name: None)
+    settings = Settings(batch_sizes=(1,), sentences=4, repeats=1, only=["hf-compiled"])
+    rows = benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
+    assert [row["contender"] for row in rows] == ["hf-dynamic", "ltp"]
+    assert "hf-compiled: left out: torch.compile needs a C++ compiler" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("mode", tiny.PRUNING)
+def test_masks_alone_give_the_answers_of_removal(kind, mode):
+    model = tiny.pruning_model(kind, mode)
+    eager = tiny.base_model(kind).double()
+    eager.set_attn_implementation("eager")
+    batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]), extra=3)
+    with torch.no_grad():
+        found, expected = MaskedOnly(model, eager)(**batch).logits, model(**batch)
+    torch.testing.assert_close(found, expected.logits)
+    assert expected.ffn_tokens[:, -1].sum() < batch["attention_mask"].sum()
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_thresholds_for_a_share_of_the_flops(kind):
+    model = tiny.pruning_model(kind).float()
+    batch = tiny.batch(tiny.sentences([13, 4, 9, 30, 17, 22, 26, 8]))
+    share = calibrate(model, batch, 0.5)
+    with torch.no_grad():
+        found = model(**batch)
+    lengths = batch["attention_mask"].sum(1)
+    np.testing.assert_allclose(found.ffn_tokens.sum(0) / lengths.sum(), kept_after(4, share), atol=0.03)
+    counts = (found.attention_tokens.numpy(), found.ffn_tokens.numpy(), lengths.numpy())
+    assert flops.summarise(*counts, 32, 64)["relative"] == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(LTPError, match=r"flops: 0.05 cannot be reached: the first layer's attention alone is 0\.1"):
+        calibrate(model, batch, 0.05)
+    with pytest.raises(LTPError, match="prune_mode 'topk' has no thresholds"):
+        calibrate(tiny.pruning_model(kind, "topk"), batch, 0.5)
+
+
+def test_shapes_are_the_published_ones():
+    weights = {}
+    for name, config in SHAPES.items():
+        with torch.device("meta"):
+            weights[name] = sum(weight.numel() for weight in BASE_MODELS[config.model_type](config).parameters())
+    assert weights == {"bert-base": 109_483_778, "roberta-base": 124_647_170}
+
+
+def test_random_weights_are_the_same_again(monkeypatch):
+    small = RobertaConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    monkeypatch.setitem(SHAPES, "roberta-base", small)
+    first, second = (random_model("roberta-base").state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_batches_hold_every_sentence_once(tiny_data):
+    text = next(read_texts(tiny_data, 16, ()))
+    lengths = [len(row["input_ids"]) for row in text.rows]
+    assert lengths != sorted(lengths)
+    for kind in ("padded", "dynamic", "sorted"):
+        found = list(batches(text, kind, 3, RobertaConfig(max_position_embeddings=66)))
+        assert sorted(place for places, _ in found for place in places) == list(range(16))
+        for places, batch in found:
+            assert batch["attention_mask"].sum(1).tolist() == [lengths[place] for place in places]
+            widest = 64 if kind == "padded" else max(lengths[place] for place in places)
+            assert batch["input_ids"].shape == (len(places), widest)
+    assert [lengths[place] for places, _ in found for place in places] == sorted(lengths)
+
+
+def test_text_cut_to_a_length_begins_and_ends_as_sentences_do(tiny_data):
+    whole, *cut = read_texts(tiny_data, 8, (5, 20))
+    assert [text.max_length for text in cut] == [5, 20]
+    for text in cut:
+        ids = [row["input_ids"] for row in text.rows]
+        assert {len(row) for row in ids} == {text.max_length} and len(set(map(tuple, ids))) == len(ids)
+        start, end = whole.rows[0]["input_ids"][0], whole.rows[0]["input_ids"][-1]
+        assert all(row[0] == start and row[-1] == end for row in ids)
+
+
+def test_passes_are_interleaved_and_the_first_is_thrown_away(monkeypatch):
+    """Each warms up right before it is timed, and who follows whom changes from repeat to repeat."""
+    monkeypatch.setattr(timing, "PAUSE", 0)
+    calls = []
+    passes = {name: lambda name=name: calls.append(name) for name in "abcd"}
+    warm = {name: lambda name=name: calls.append(name.upper()) for name in "abcd"}
+    seconds = interleaved(passes, repeats=12, warm=warm)
+    assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys("abcd", 12)
+    assert calls[:4] == list("abcd")
+    timed = calls[4:]
+    assert [name.lower() for name in timed[::2]] == timed[1::2]  # warmed by its own, not by another
+    orders = [tuple(timed[start + 1 : start + 8 : 2]) for start in range(0, len(timed), 8)]
+    assert all(sorted(order) == list("abcd") for order in orders)
+    followers = {(order[index], order[index + 1]) for order in orders for index in range(3)}
+    assert len(followers) > 8
+    calls.clear()
+    interleaved(passes, repeats=12, warm=warm)
+    assert calls[4:] == timed  # the same each time the benchmark runs
+
+
+def test_speedups_compare_neighbours_in_time():
+    # The machine was ten times slower in the second repeat.
+    slow, fast = [2.0, 20.0, 2.0], [1.0, 10.0, 1.0]
+    assert speedup(slow, fast) == 2.0 == median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"flops": 1.5}, "flops: 1.5 is not between 0 and 1"),
+        ({"only": ["tpu"]}, "only: tpu is none of hf-compiled"),
+        ({"batch_sizes": (0,)}, "batch_sizes: .0. has a value that is too small"),
+        ({"repeats": 0}, "sentences, repeats: 64 and 0; expected at least 1"),
+    ],
+)
+def test_settings_are_checked(options, expected):
+    with pytest.raises(LTPError, match=expected):
+        Settings(**options)
+
+
+def test_a_model_that_does_not_prune_is_refused(tiny_study, tmp_path):
+    with pytest.raises(LTPError, match="does not prune; give a run that does, or one of bert-base, roberta-base"):
+        benchmark([str(tiny_study.base)], [tiny_study.data], tmp_path / "speed.csv", Settings())
+
+
+def test_another_architecture_is_no_base(tiny_study, tmp_path):
+    tiny.base_model("roberta").save_pretrained(tmp_path / "roberta")
+    with pytest.raises(LTPError, match=r"roberta is a roberta, .*converted is not"):
+        benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "s.csv", Settings(), tmp_path / "roberta")
+
+
+def summary(path, *rows):
+    """A summary.csv with one row for each (task, method, runs)."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, SUMMARY_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"task": task, "model": "mini", "method": method, "runs": runs} for task, method, runs in rows)
+
+
+def test_a_study_gives_each_tasks_learned_point_and_its_dense_model(tmp_path):
+    dense, learned = "{0}/seed~0/dense/base;{0}/seed~1/dense/base", "{0}/seed~0/ltp/a;{0}/seed~1/ltp/a"
+    rows = [(task, method, runs.format(task)) for task in "ab" for method, runs in (("dense", dense), ("ltp", learned))]
+    summary(tmp_path / "summary.csv", *rows, ("b", "topk", "b/seed~0/topk/x"), ("c", "dense", "c/d"), ("c", "ltp", ""))
+    assert speed.operating_points(tmp_path) == [
+        speed.OperatingPoint(
+            "mini", tmp_path / task / "seed~0/ltp/a", tmp_path / task / "seed~0/dense/base", tmp_path / task / "data"
+        )
+        for task in "ab"
+    ]
+
+
+def test_a_study_without_a_learned_point_says_so(tmp_path):
+    summary(tmp_path / "summary.csv", ("a", "dense", "a/d"), ("a", "ltp", ""))
+    with pytest.raises(LTPError, match="no task has a learned setting within 1 point of dense; name the run to time"):
+        speed.operating_points(tmp_path)
+
+
+def test_the_points_of_a_study_are_timed_against_its_dense_model(tiny_study, tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task/data").symlink_to(tiny_study.data)
+    summary(
+        tmp_path / "summary.csv", ("task", "dense", str(tiny_study.base)), ("task", "ltp", str(tiny_study.converted))
+    )
+    settings = Settings(batch_sizes=(2,), sentences=4, repeats=1, only=("hf-dynamic",))
+    rows = benchmark_study(tmp_path, tmp_path / "speed.csv", settings)
+    assert {row["model"] for row in rows} == {"mini"} and {row["contender"] for row in rows} == {"hf-dynamic", "ltp"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--data", "d", "--study", "results"]])
+def test_either_models_and_text_or_a_study(arguments, capsys):
+    assert main(["benchmark", *arguments]) != 0
+    assert "give either MODEL and --data, or --study" in capsys.readouterr().err
+
+
+def test_a_damaged_table_of_times_names_what_makes_it_again(tmp_path):
+    (tmp_path / "speed.csv").write_text("contender\n")
+    with pytest.raises(LTPError, match=r"lacks column title .*make it again with `ltp benchmark`"):
+        speed.show(tmp_path / "speed.csv")

@@ -1,0 +1,203 @@
+"""What is exported answers as the model does: tiny random encoders, real sentences where a whole run is exported."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny
+from transformers import AutoModelForSequenceClassification
+
+from ltp.cli.main import main as cli
+from ltp.common.errors import LTPError
+from ltp.models.modeling import LTPForSequenceClassification
+
+onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+
+from ltp.export import export, onnx_model  # noqa: E402
+from ltp.settings.pruning import PruningSettings  # noqa: E402
+
+MODES = [*tiny.PRUNING, "none"]
+
+
+def model_of(kind, mode, **config):
+    pruning = tiny.PRUNING.get(mode, PruningSettings(prune_mode="none"))
+    return LTPForSequenceClassification.from_base(tiny.base_model(kind, **config), pruning)
+
+
+def runtime_of(model, int8=False):
+    return onnxruntime.InferenceSession(onnx_model.build(model, int8).SerializeToString())
+
+
+def assert_same(model, runtime, batch):
+    with torch.no_grad():
+        expected = model(**batch)
+    logits, attention_tokens, ffn_tokens = export.run_session(runtime, batch)
+    np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
+    assert np.array_equal(attention_tokens, expected.attention_tokens.numpy())
+    assert np.array_equal(ffn_tokens, expected.ffn_tokens.numpy())
+    return expected
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_one_file_takes_every_batch_and_length(kind, mode):
+    model = model_of(kind, mode)
+    runtime = runtime_of(model)
+    for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31], [5] * 4, [1, 1]):
+        found = assert_same(model, runtime, tiny.batch(tiny.sentences(lengths)))
+    removed = assert_same(model, runtime, tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))).ffn_tokens[:, -1]
+    assert found.logits.shape == (2, 3) and (mode == "none") == (removed.tolist() == [13, 4, 9, 2, 7])
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_padding_on_either_side_changes_nothing(kind):
+    model = model_of(kind, "absolute_threshold")
+    runtime = runtime_of(model)
+    for rows in (tiny.sentences([8]), tiny.sentences([8, 3, 11])):
+        for left in (False, True):
+            assert_same(model, runtime, tiny.batch(rows, extra=4, left=left))
+
+
+def test_segments_reach_the_encoder():
+    model, batch = model_of("bert", "absolute_threshold"), tiny.batch(tiny.sentences([9, 6]))
+    runtime = runtime_of(model)
+    types = {"token_type_ids": torch.arange(9)[None].expand(2, 9) // 5}
+    with_types = assert_same(model, runtime, batch | types).logits
+    assert not torch.allclose(with_types, assert_same(model, runtime, batch).logits, atol=1e-3)
+
+
+def test_other_activations_and_regression():
+    for activation in ("relu", "gelu_new"):
+        model = model_of("bert", "absolute_threshold", hidden_act=activation, labels=1)
+        assert_same(model, runtime_of(model), tiny.batch(tiny.sentences([9, 6])))
+
+
+def test_an_activation_that_the_graph_lacks_is_refused():
+    with pytest.raises(LTPError, match="hidden_act: 'silu' cannot be exported to ONNX; expected one of gelu"):
+        onnx_model.build(model_of("bert", "none", hidden_act="silu"))
+
+
+def test_the_standard_s_operators_only():
+    graph = onnx_model.build(model_of("bert", "topk"), int8=True)
+    assert [item.domain for item in graph.opset_import] == [""]
+    assert {node.domain for node in graph.graph.node} == {""}
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_8_bits_are_near(kind):
+    # Without removal, so that only rounding shows; the weights' codes are stored once for both branches.
+    model, batch = model_of(kind, "none"), tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
+    graph = onnx_model.build(model, int8=True)
+    logits = export.run_session(onnxruntime.InferenceSession(graph.SerializeToString()), batch)[0]
+    with torch.no_grad():
+        expected = model(**batch).logits.numpy()
+    assert 0 < np.abs(logits - expected).max() < 0.2 * np.abs(expected).max()
+    codes = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
+    assert len(codes) == 4 * 4 + 2  # four products in each of four layers, and two in the head
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    lines = export.export(tiny_study.converted, folder, onnx=True, int8=True, plain=True, data_dir=tiny_study.data)
+    return folder, lines
+
+
+def test_a_run_in_all_its_forms(tiny_study, exported):
+    folder, lines = exported
+    assert "without pruning" in lines[0] and "the same tokens kept, on 16 sentences" in lines[1]
+    assert re.search(r"accuracy \d+\.\d on 16 sentences, PyTorch's \d+\.\d; the same class in \d+\.\d %", lines[2])
+    plain = AutoModelForSequenceClassification.from_pretrained(folder)
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_study.base)
+    assert type(plain) is type(base)
+    weights, expected = plain.state_dict(), base.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected) and weights.keys() == expected.keys()
+
+
+def test_the_example_needs_the_runtime_and_the_tokenizer_only(tiny_study, exported):
+    from tokenizers import Tokenizer
+
+    folder, _ = exported
+    model = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding()
+    encoded = tokenizer.encode_batch(["the plot was fine", "a dull and weak story with the scene"])
+    arrays = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+    inputs = {
+        item.name: np.array([getattr(text, arrays[item.name]) for text in encoded]) for item in model.get_inputs()
+    }
+    logits, attention_tokens, ffn_tokens = model.run(None, inputs)
+    assert logits.shape == (2, 2) and attention_tokens[:, 0].tolist() == [6, 10]
+    assert (ffn_tokens <= attention_tokens).all()
+    assert len(json.loads(model.get_modelmeta().custom_metadata_map["labels"])) == 2
+
+
+def test_a_file_that_answers_otherwise_is_not_kept(tiny_study, tmp_path, monkeypatch):
+    right = onnx_model.build
+
+    def wrong(model, int8):
+        shifted = LTPForSequenceClassification.from_base(model.to_base(), PruningSettings(prune_mode="none"))
+        return right(shifted, int8)
+
+    monkeypatch.setattr(onnx_model, "build", wrong)
+    with pytest.raises(LTPError, match=r"keeps other tokens than PyTorch in .* not kept"):
+        export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
+    assert not (tmp_path / "out/model.onnx").exists()
+    # A model of its own kind of wrong: the same tokens, other logits.
+    monkeypatch.setattr(onnx_model, "build", lambda model, int8: right(_louder(model), int8))
+    with pytest.raises(LTPError, match=r"from PyTorch's, expected at most 0\.0001; not kept"):
+        export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
+
+
+def _louder(model):
+    louder = copy.deepcopy(model)
+    with torch.no_grad():
+        louder.classifier.bias.add_(1.0)
+    return louder
+
+
+def test_the_data_beside_a_run_are_found(tiny_study, tmp_path):
+    (tmp_path / "task/run").mkdir(parents=True)
+    (tmp_path / "task/data").symlink_to(tiny_study.data)
+    (tmp_path / "task/run/model").symlink_to(tiny_study.converted)
+    for name in tiny_study.converted.iterdir():
+        (tmp_path / "task/run" / name.name).symlink_to(name)
+    (line,) = export.export(tmp_path / "task/run", tmp_path / "out", onnx=True)
+    assert "on 16 sentences" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "nothing asked for; expected --onnx, --int8 or --plain"),
+        (["--onnx"], "no data folder above it; give --data"),
+        (["--onnx", "--data", "nowhere"], "nowhere/task.json: not there"),
+    ],
+)
+def test_problems_are_one_line(tiny_study, tmp_path, capsys, monkeypatch, options, expected):
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(tiny_study.base, tmp_path / "model")  # away from its data
+    arguments = ["export", str(run), "--output", str(tmp_path / "out"), *options]
+    assert cli(arguments) == 1
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+
+
+def test_a_run_that_diverged_has_nothing_to_export(tmp_path):
+    from ltp.results.run import write_run
+
+    record = {
+        "status": "diverged", "reason": "the loss became nan", "task": "sst2", "model": "m", "method": "ltp",
+        "stage": "hard", "seed": 0, "settings": {}, "primary_metric": "accuracy", "metrics": {}, "examples": {},
+        "flops": {}, "layers": {}, "data_fingerprint": "0" * 64, "parent": None, "environment": {}, "timing": {},
+    }  # fmt: skip
+    write_run(tmp_path, record)
+    with pytest.raises(LTPError, match="diverged \\(the loss became nan\\), so there is no model to export"):
+        export.export(tmp_path, tmp_path / "out", plain=True)

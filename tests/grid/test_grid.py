@@ -1,0 +1,171 @@
+"""The grid: the runs, folders and flags that it stands for. No torch."""
+
+import argparse
+import importlib
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.grids import SHORT, SMALL, changed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ltp.cli.flags import read_settings
+from ltp.grid.grid import Grid, flags, load_grid
+from ltp.grid.reader import tag
+from ltp.settings.data import DataSettings
+from ltp.settings.pruning import PruningSettings
+from ltp.settings.training import TrainingSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_grids_that_come_along_are_sound(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for task in ("sst2", "mrpc", "cola", "stsb"):  # where glue.yaml asks its user to put the files
+        (tmp_path / "glue" / task).mkdir(parents=True)
+    assert load_grid(path).runs
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0e-5, "1e-05"), (0.00001, "1e-05"), (0.1 + 0.2, "0.3"), (2, "2"), (2.0, "2"), (-0.2, "-0.2"), (0.001, "0.001")],
+)
+def test_a_number_has_one_tag_however_it_is_written(value, text):
+    assert tag(value) == text
+
+
+def test_the_shortest_grid_is_a_whole_study():
+    grid = Grid(SHORT)
+    assert {(run.method, run.stage) for run in grid.runs.values()} == {
+        ("dense", "base"), ("ltp", "soft"), ("ltp", "hard"), ("topk", "hard"), ("manual", "hard"),
+    }  # fmt: skip
+
+
+def test_runs_lie_where_the_layout_says_and_parents_come_first():
+    grid = Grid(SMALL)
+    assert len(grid.runs) == 2 * 2 * (1 + 2 + 4 + 4)
+    seen = {f"results/{task}/data/task.json" for task in grid.config.tasks}
+    todo = list(grid.conversions.values())
+    for run in grid.runs.values():
+        for conversion in [item for item in todo if item.parent in seen]:
+            seen.add(conversion.output)
+        assert run.parent in seen
+        seen.add(run.output)
+    home = "results/imdb/seed~1"
+    assert grid.runs[f"{home}/ltp/temperature~0.002/lambda~0.1/hard/lr~1e-05"].parent == (
+        f"{home}/ltp/temperature~0.002/lambda~0.1/soft/metrics.json"
+    )
+    assert grid.runs[f"{home}/topk/keep_rate~-0.2/hard/lr~2e-05"].checkpoint == (
+        f"{home}/topk/keep_rate~-0.2/converted"
+    )
+    assert grid.conversions[f"{home}/ltp/converted"].checkpoint == f"{home}/dense/base"
+    assert grid.runs[f"{home}/dense/base"].checkpoint == "all-MiniLM-L6-v2"
+
+
+def test_a_task_overrides_single_keys_and_a_stage_goes_before_training():
+    grid = Grid(changed(SMALL, ("tasks", "imdb"), {"training": {"batch_size": 8}, "data": {"train_examples": 99}}))
+    tasks = grid.config.tasks
+    assert tasks["imdb"]["soft"]["batch_size"] == 8 and tasks["rotten_tomatoes"]["soft"]["batch_size"] == 32
+    assert tasks["imdb"]["data"].max_length == 64 and tasks["imdb"]["data"].train_examples == 99
+    assert (tasks["imdb"]["hard"]["epochs"], tasks["rotten_tomatoes"]["hard"]["epochs"]) == (1, 2)
+    assert Grid(changed(SMALL, ("soft", "batch_size"), 4)).config.tasks["imdb"]["soft"]["batch_size"] == 4
+
+
+@pytest.mark.parametrize("task", ["rotten_tomatoes", "imdb"])
+def test_baselines_train_as_long_as_soft_and_hard_and_with_the_settings_of_hard(task):
+    grid = Grid(changed(SMALL, ("training", "distillation"), 0.5))
+    chosen = [run for run in grid.runs.values() if (run.task, run.seed) == (task, 0)]
+    hard = next(run for run in chosen if run.method == "ltp" and run.stage == "hard")
+    topk = next(run for run in chosen if run.method == "topk")
+    soft = next(run for run in chosen if run.stage == "soft")
+    assert topk.settings == hard.settings | {"epochs": soft.settings["epochs"] + hard.settings["epochs"]}
+    assert topk.teacher == hard.teacher == soft.teacher == f"results/{task}/seed~0/dense/base"
+    rates = {run.settings["learning_rate"] for run in chosen if run.method == "topk"}
+    assert rates == {1e-5, 2e-5}
+
+
+def test_the_base_stage_has_no_teacher():
+    base = Grid(changed(SMALL, ("training", "distillation"), 0.5)).runs["results/imdb/seed~0/dense/base"]
+    assert base.teacher is None and "distillation" not in base.settings
+
+
+def test_numbers_written_as_text_are_the_numbers_that_their_writer_meant():
+    config = yaml.safe_load(
+        "{tasks: {imdb: }, soft: {learning_rate: 1e-5, lambdas: [1e-1], epochs: '2'}, training: {batch_size: 1e1}}"
+    )
+    assert config["soft"]["learning_rate"] == "1e-5"  # what YAML makes of it
+    soft = Grid(config).config.tasks["imdb"]["soft"]
+    assert (soft["learning_rate"], soft["lambdas"], soft["epochs"], soft["batch_size"]) == (1e-5, [0.1], 2, 10)
+
+
+def test_text_that_looks_like_a_number_stays_text_where_text_is_due():
+    task = {"source": "hub", "path": "a/b", "revision": "12e4", "text_columns": ["t"], "labels": ["1e1", "0"]}
+    data = Grid({"tasks": {"own": task}}).config.tasks["own"]["data"]
+    assert (data.revision, data.labels) == ("12e4", ("1e1", "0"))
+
+
+def test_flags_are_those_of_the_settings():
+    grid = Grid(changed(SMALL, ("training", "tensorboard"), True))
+    given = shlex.split(grid.training_flags("results/imdb/seed~1/ltp/temperature~0.001/lambda~0.1/soft"))
+    for flag in ("--stage=soft", "--method=ltp", "--temperature=0.001", "--lambda=0.1", "--seed=1", "--tensorboard"):
+        assert flag in given
+    names = {"--" + field.name.rstrip("_").replace("_", "-") for field in fields(TrainingSettings)}
+    assert {flag.partition("=")[0] for flag in given} <= names | {"--stage", "--method", "--checkpoint", "--teacher"}
+    assert shlex.split(grid.conversion_flags("results/imdb/seed~0/topk/keep_rate~-0.2/converted"))[1:] == [
+        "--prune-mode=topk", "--token-keep-rate=-0.2",
+    ]  # fmt: skip
+    assert "--model=all-MiniLM-L6-v2" in shlex.split(grid.data_flags("imdb"))
+
+
+@pytest.mark.parametrize("grid", ["grid", "paper"])
+def test_the_command_line_takes_the_flags_and_reads_the_same_settings(grid):
+    grid = load_grid(ROOT / f"config/{grid}.yaml")
+
+    def parsed(command, line):
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        importlib.import_module(f"ltp.cli.{command}").add_arguments(parser)
+        return parser.parse_args(
+            [*shlex.split(line), "--output=there", *(["--data=here"] if command == "train" else [])]
+        )
+
+    for directory, run in grid.runs.items():
+        read = read_settings(parsed("train", grid.training_flags(directory)), TrainingSettings)
+        assert read == TrainingSettings(**run.settings)
+    for directory, conversion in grid.conversions.items():
+        read = read_settings(parsed("convert", grid.conversion_flags(directory)), PruningSettings)
+        assert read == PruningSettings(**conversion.settings)
+    for task, sections in grid.config.tasks.items():
+        assert read_settings(parsed("data", grid.data_flags(task)), DataSettings) == sections["data"]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["path", "revision", "label_column"]),
+        st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+    ),
+    st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0")), min_size=1),
+)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_flags_reach_the_program_as_they_are_whatever_they_hold(values, labels):
+    made = shlex.split(flags(values | {"labels": labels}))
+    assert made == [f"--{key.replace('_', '-')}={value}" for key, value in values.items()] + ["--labels", *labels]
+
+
+def test_no_shell_runs_what_a_value_holds(tmp_path):
+    hostile = {"path": f"$(touch {tmp_path}/a) `touch {tmp_path}/b`; touch {tmp_path}/c '\"\n", "labels": ["&", "| x"]}
+    program = f"{shlex.quote(sys.executable)} -c 'import sys; print(sys.argv[1:])'"
+    output = subprocess.run(["bash", "-c", f"{program} {flags(hostile)}"], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == repr([f"--path={hostile['path']}", "--labels", "&", "| x"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_grid_needs_no_torch():
+    heavy = "{'torch', 'transformers', 'datasets'}"
+    code = f"import sys; from ltp.grid import grid, plan, progress; sys.exit(bool({heavy} & {{*sys.modules}}))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

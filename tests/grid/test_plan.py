@@ -1,0 +1,115 @@
+"""What a grid costs, and how far a study is. No torch."""
+
+import json
+import os
+
+import pytest
+
+from ltp.common.errors import LTPError
+from ltp.grid import plan, progress
+from ltp.grid.grid import Grid
+
+GRID = {
+    "tasks": {"rotten_tomatoes": {}},
+    "data": {"max_length": 64, "train_examples": 5000},
+    "base": {"epochs": 1},
+    "soft": {"temperatures": [0.001], "lambdas": [0.1, 0.2], "epochs": 2},
+    "hard": {"learning_rates": [1e-5, 2e-5], "epochs": 3},
+    "baselines": {"topk": {"keep_rates": [0.5]}, "manual": None},
+}
+
+
+@pytest.fixture
+def grid(tmp_path):
+    return Grid(GRID | {"results_dir": str(tmp_path)})
+
+
+def prepare(grid, examples: int, mean_length: float) -> None:
+    for task in grid.config.tasks:
+        folder = progress.Path(grid.results_dir, task, "data")
+        folder.mkdir(parents=True)
+        info = {"examples": {"train": examples}, "mean_length": {"train": mean_length}}
+        (folder / "task.json").write_text(json.dumps(info))
+
+
+def test_tokens_are_examples_times_length_times_epochs(grid):
+    prepare(grid, 4000, 25.0)
+    text = plan.render_plan(grid, tokens_per_second=1000.0)
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
+    assert rows["rotten_tomatoes"] == ["4,000", "25", "measured"]
+    assert rows["base"] == ["1", "100,000", "0.03"]
+    assert rows["soft"] == ["2", "400,000", "0.11"]
+    assert rows["hard"] == ["4", "1,200,000", "0.33"]
+    assert rows["topk"] == ["2", "1,000,000", "0.28"]
+    assert rows["all"] == ["9", "2,700,000", "0.75"]
+    assert text.endswith("About 0.75 hours at 1,000 tokens/s a job, one job at a time.")
+    assert "About 0.38 hours at 1,000 tokens/s a job, 2 jobs at a time." in plan.render_plan(grid, 1000.0, jobs=2)
+
+
+def test_before_the_data_are_there_known_sizes_serve(grid):
+    assert plan.task_sizes(grid) == {"rotten_tomatoes": plan.Size(5000, 27, False)}
+    whole = Grid({"tasks": {"rotten_tomatoes": {}, "mnli": {"data": {"max_length": 20}}}, "results_dir": "none"})
+    sizes = plan.task_sizes(whole)
+    assert sizes["rotten_tomatoes"].examples == 8530 - 2 * 853
+    assert sizes["mnli"] == plan.Size(392_702, 20, False)
+
+
+def test_a_task_of_unknown_size_is_named_with_the_way_to_know_it():
+    own = {"source": "hub", "path": "a/b", "text_columns": ["t"]}
+    text = plan.render_plan(Grid({"tasks": {"own": own}, "results_dir": "none"}), 1000.0)
+    assert "own yet: snakemake --cores 1 none/own/data/task.json" in text
+    asked = Grid({"tasks": {"own": own}, "data": {"train_examples": 10}, "results_dir": "none"})
+    assert plan.task_sizes(asked)["own"] == plan.Size(10, 128, False)
+
+
+def finish(grid, directory: str, seconds: float, **other) -> None:
+    os.makedirs(directory)
+    metrics = {"status": "complete", "timing": {"total_seconds": seconds}} | other
+    progress.Path(directory, "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_a_report_counts_what_is_done_and_judges_the_rest_by_it(grid):
+    prepare(grid, 1000, 10.0)
+    progress.start(grid, cores=2)
+    root, (base, soft, *_) = grid.results_dir, grid.runs
+    assert progress.report(root) == "0 of 9 runs done, 0 running"
+    finish(grid, base, seconds=10)  # 10,000 tokens: 1 ms each, 260,000 tokens to go on two cores
+    assert progress.report(root, base) == "rotten_tomatoes base done: 1 of 9 runs done, 0 running, about 2 min left"
+    assert progress._seconds_left(
+        progress.Path(root), progress._state(root)["runs"], {"rotten_tomatoes/seed~0/dense/base": 1.0}, [], 2
+    ) == pytest.approx(130)
+    log = progress.Path(root, "logs", os.path.relpath(soft, root) + ".log")
+    log.parent.mkdir(parents=True)
+    log.touch()
+    assert ", 1 running, about 2 min left" in progress.report(root)
+    finish(grid, soft, seconds=0, status="diverged", reason="the loss is NaN")
+    assert progress.report(root, soft).startswith(
+        "rotten_tomatoes soft temperature~0.001 lambda~0.1 diverged (the loss is NaN): 2 of 9 runs done, 0 running"
+    )
+    for directory in list(grid.runs)[2:]:
+        finish(grid, directory, seconds=1)
+    assert progress.report(root) == "9 of 9 runs done"
+
+
+def test_the_farewell_adds_up_only_the_jobs_of_this_time(grid):
+    progress.start(grid, cores=2)
+    root = progress.Path(grid.results_dir)
+    (root / "benchmarks").mkdir()
+    (root / "summary.csv").touch()
+    for name, seconds in (("old", 100.0), ("a", 3.0), ("b", 4.5)):
+        (root / f"benchmarks/{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:00:03\n")
+    os.utime(root / "benchmarks/old.tsv", (0, 0))
+    lines = progress.farewell(root).splitlines()
+    assert lines[0].startswith(f"tables  {root}/summary.csv")
+    assert not any(line.startswith(("plots", "page")) for line in lines)
+    assert "for 2 jobs; job seconds × threads ÷ (cores × wall seconds) = 8 ÷ (2 × " in lines[-1]
+
+
+def test_progress_without_a_workflow_says_so(tmp_path):
+    with pytest.raises(LTPError, match="the workflow writes it when it starts"):
+        progress.report(tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.4, "4 s"), (360, "6 min"), (7100, "118 min"), (9000, "2.5 h")])
+def test_durations_are_short(seconds, text):
+    assert progress.duration(seconds) == text

@@ -1,0 +1,75 @@
+"""Small random encoders for the tests of the method, with attention uneven enough for thresholds to bite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.settings.pruning import PruningSettings
+
+KINDS = ("bert", "roberta")
+CLASSES = {
+    "bert": (BertConfig, BertForSequenceClassification),
+    "roberta": (RobertaConfig, RobertaForSequenceClassification),
+}
+VOCABULARY = 60
+SCORE_LENGTH = 16  # scores are about 1/16, so thresholds up to that remove about half of the tokens
+# One way to prune with each rule; each removes tokens from the sentences of `batch`.
+PRUNING = {
+    "absolute_threshold": PruningSettings(final_token_threshold=0.07, score_length=SCORE_LENGTH),
+    "rising_threshold": PruningSettings(prune_mode="rising_threshold", final_token_threshold=0.6),
+    "threshold": PruningSettings(prune_mode="threshold", final_token_threshold=0.4),
+    "topk": PruningSettings(prune_mode="topk", token_keep_rate=0.3),
+}
+
+
+def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **config) -> PreTrainedModel:
+    """A random BERT or RoBERTa classifier in evaluation mode, without dropout."""
+    torch.manual_seed(seed)
+    config_class, model_class = CLASSES[kind]
+    keys = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 40,
+        "type_vocab_size": 2 if kind == "bert" else 1,
+        "num_labels": labels,
+        "initializer_range": 0.4,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    return model_class(config_class(**{**keys, **config})).eval()
+
+
+def pruning_model(kind: str, mode: str = "absolute_threshold", **config) -> LTPForSequenceClassification:
+    """The same, pruned by PRUNING[mode], in double precision: no decision then hangs on rounding."""
+    return LTPForSequenceClassification.from_base(base_model(kind, **config), PRUNING[mode]).double()
+
+
+def sentences(lengths: Sequence[int], seed: int = 0) -> list[Tensor]:
+    """Random token ids, a tensor for each length; none of them is padding."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, VOCABULARY, (length,), generator=generator) for length in lengths]
+
+
+def batch(rows: Sequence[Tensor], extra: int = 0, left: bool = False, pad: int = 1) -> dict[str, Tensor]:
+    """``input_ids`` and ``attention_mask`` (B, N), padded ``extra`` further than needed."""
+    width = max(len(row) for row in rows) + extra
+    ids = torch.full((len(rows), width), pad)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), None) if left else slice(0, len(row))
+        ids[index, place], mask[index, place] = row, 1
+    return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,108 @@
+"""Packed attention is plain softmax attention of each sentence by itself, in any grouping into blocks."""
+
+from __future__ import annotations
+
+import math
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltp.models import attention
+from ltp.models.attention import packed_attention
+
+HEADS, WIDTH = 2, 6
+LENGTHS = st.lists(st.integers(1, 8), min_size=1, max_size=7)
+BLOCKS = st.sampled_from([1, HEADS * 9, HEADS * 40, HEADS * 200, 1 << 20])
+
+
+def states(lengths: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Query, key and value stacked (3, T, H), and the sentence and length tensors."""
+    generator = torch.Generator().manual_seed(seed)
+    stacked = torch.randn(3, sum(lengths), WIDTH, generator=generator, dtype=torch.double)
+    sentence = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    return stacked.requires_grad_(), sentence, torch.tensor(lengths)
+
+
+def plain(stacked: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The definition: softmax(Q Kᵀ / √D) V for each sentence and head, and the column sums of the softmax."""
+    contexts, totals = [], []
+    for part in stacked.split(lengths, dim=1):
+        query, key, value = part.view(3, -1, HEADS, WIDTH // HEADS).transpose(1, 2)
+        weights = (query @ key.transpose(1, 2) / math.sqrt(WIDTH // HEADS)).softmax(-1)
+        contexts.append((weights @ value).transpose(0, 1).reshape(-1, WIDTH))
+        totals.append(weights.sum((0, 1)))
+    return torch.cat(contexts), torch.cat(totals)
+
+
+@given(LENGTHS, BLOCKS, st.booleans())
+def test_equals_attention_of_each_sentence(lengths, block_numbers, received):
+    stacked, sentence, counts = states(lengths)
+    with mock.patch.object(attention, "BLOCK_NUMBERS", block_numbers):
+        context, totals = packed_attention(*stacked, sentence, counts, HEADS, received=received)
+    expected, expected_totals = plain(stacked, lengths)
+    torch.testing.assert_close(context, expected)
+    weighing = torch.randn(context.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    score, expected_score = (context * weighing).sum(), (expected * weighing).sum()
+    if received:
+        torch.testing.assert_close(totals, expected_totals)
+        assert totals.sum().item() == pytest.approx(HEADS * sum(lengths))
+        score, expected_score = score + (totals**2).sum(), expected_score + (expected_totals**2).sum()
+    else:
+        assert totals is None
+    torch.testing.assert_close(torch.autograd.grad(score, stacked), torch.autograd.grad(expected_score, stacked))
+
+
+@given(LENGTHS, BLOCKS, st.sampled_from([1, 30, 1 << 18]), st.booleans())
+def test_equals_it_without_gradients_too(lengths, block_numbers, table_numbers, received):
+    """There a small table is used again, for as many heads at a time as it has room for."""
+    stacked, sentence, counts = states(lengths)
+    patched = mock.patch.multiple(attention, BLOCK_NUMBERS=block_numbers, TABLE_NUMBERS=table_numbers)
+    with patched, torch.no_grad(), mock.patch.object(torch, "get_num_threads", return_value=1):
+        context, totals = packed_attention(*stacked, sentence, counts, HEADS, received=received)
+        expected, expected_totals = plain(stacked, lengths)
+    torch.testing.assert_close(context, expected)
+    if received:
+        torch.testing.assert_close(totals, expected_totals)
+    assert (totals is None) != received
+
+
+@pytest.mark.parametrize("received", [False, True])
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_gradients_reach_the_one_part_that_wants_them(part, received):
+    """As where adapters train the values alone."""
+    lengths = [3, 5]
+    stacked, sentence, counts = states(lengths)
+    parts = [each.detach() for each in stacked]
+    parts[part].requires_grad_()
+    context, _ = packed_attention(*parts, sentence, counts, HEADS, received=received)
+    expected, _ = plain(torch.stack(parts), lengths)
+    (found,), (right,) = (torch.autograd.grad((each**2).sum(), parts[part]) for each in (context, expected))
+    torch.testing.assert_close(found, right)
+
+
+@given(LENGTHS, BLOCKS)
+def test_blocks_cover_the_batch_and_fit(lengths, block_numbers):
+    with mock.patch.object(attention, "BLOCK_NUMBERS", block_numbers):
+        blocks = attention._blocks(lengths, HEADS)
+    assert [start for start, _, _ in blocks] == [0, *(stop for _, stop, _ in blocks[:-1])]
+    assert blocks[-1][1] == len(lengths)
+    for start, stop, tokens in blocks:
+        assert tokens == sum(lengths[start:stop])
+        assert stop - start == 1 or (stop - start) * HEADS * max(lengths[start:stop]) ** 2 <= block_numbers
+
+
+def test_dropout_acts_on_what_is_mixed_only():
+    """Half of the probabilities go and the rest double, with either of the two kernels."""
+    lengths = [3] * 500
+    stacked, sentence, counts = states(lengths)
+    ones = torch.ones_like(stacked[2])
+    for received in (False, True):
+        torch.manual_seed(0)
+        context, _ = packed_attention(
+            stacked[0], stacked[1], ones, sentence, counts, HEADS, dropout=0.5, received=received
+        )
+        assert context.mean().item() == pytest.approx(1.0, abs=0.05)
+        assert context.std().item() > 0.3

@@ -1,0 +1,190 @@
+"""Stages that are cut off, diverge or are given what does not fit: what is left, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from helpers.stage_runs import BASE, HARD, SOFT, refusal, told
+from safetensors.torch import load_file, save_file
+
+from ltp.common.errors import LTPError
+from ltp.common.io import canonical_sha256
+from ltp.conversion.convert import convert
+from ltp.results.run import read_metrics
+from ltp.results.verify import verify_run
+from ltp.settings.pruning import PruningSettings
+from ltp.training.callbacks import last_checkpoint
+from ltp.training.evaluation import evaluate_checkpoint
+from ltp.training.stages import STATE, train
+from ltp.training.trainer import LTPTrainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SAVING = replace(SOFT, checkpoint_minutes=1e-9)  # the same run, with a checkpoint after each step
+DIE_WHILE_SAVING = """
+import os, signal, sys
+from ltp.settings.training import TrainingSettings
+from ltp.training import stages, trainer
+
+class Dies(trainer.CheckpointByTime):
+    def on_save(self, args, state, control, **kwargs):
+        if state.global_step == 5:  # the checkpoint's files are there, its mark is not
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().on_save(args, state, control, **kwargs)
+
+trainer.CheckpointByTime = Dies
+stages.train("soft", "ltp", *sys.argv[1:4], TrainingSettings(**{settings}))
+"""
+
+
+def interrupt(monkeypatch, step: int) -> None:
+    """Make trainings fail in the forward pass of the step after ``step``."""
+    whole, calls = LTPTrainer.training_step, []
+
+    def fails(self, *arguments, **options):
+        calls.append(None)
+        if len(calls) > step:
+            raise RuntimeError("the machine went away")
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(LTPTrainer, "training_step", fails)
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(tiny_study, soft, tmp_path, monkeypatch):
+    arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        interrupt(patch, step=7)
+        train(*arguments)
+    run = tmp_path / "run"
+    assert not (run / "metrics.json").exists() and (run / STATE / "checkpoint-7" / "complete").exists()
+    with monkeypatch.context() as patch:
+        interrupt(patch, step=5)  # twelve steps less seven: a run from the start would not come through
+        assert train(*arguments)["timing"]["resumed"]
+    assert told(run) == told(soft) and not (run / STATE).exists()
+
+
+def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tiny_study, soft, tmp_path):
+    run = tmp_path / "run"
+    script = DIE_WHILE_SAVING.format(settings=vars(SAVING))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_study.converted), str(tiny_study.data), str(run)],
+        env=environment, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    checkpoints = {path.name: (path / "complete").exists() for path in (run / STATE).glob("checkpoint-*")}
+    assert checkpoints["checkpoint-5"] is False and checkpoints["checkpoint-4"] is True
+    assert not (run / "metrics.json").exists()
+    finished = train("soft", "ltp", str(tiny_study.converted), tiny_study.data, run, SOFT)
+    assert finished["timing"]["resumed"] and told(run) == told(soft)
+
+
+@pytest.mark.parametrize(
+    ("change", "resumed"),
+    [({"lambda_": 0.1}, False), ({"checkpoint_minutes": 5.0}, True)],
+)
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny_study, tmp_path, monkeypatch, change, resumed):
+    paths = (str(tiny_study.converted), tiny_study.data, tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        interrupt(patch, step=7)
+        train("soft", "ltp", *paths, SAVING)
+    steps = []
+    whole = LTPTrainer.training_step
+    monkeypatch.setattr(LTPTrainer, "training_step", lambda self, *a, **k: steps.append(1) or whole(self, *a, **k))
+    metrics = train("soft", "ltp", *paths, replace(SOFT, **change))
+    assert metrics["timing"]["resumed"] is resumed and len(steps) == (5 if resumed else 12)
+
+
+@pytest.fixture
+def broken_encoder(tiny_encoder, tmp_path):
+    """A checkpoint with a NaN among its weights."""
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_encoder, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["encoder.layer.0.output.dense.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_a_run_that_diverges_says_so_and_so_do_its_children(tiny_study, broken_encoder, tmp_path):
+    base, converted, soft, hard = (tmp_path / name for name in ("base", "converted", "soft", "hard"))
+    found = train("base", "dense", str(broken_encoder), tiny_study.data, base, BASE)
+    assert found["status"] == "diverged" and found["reason"] == "the loss became nan by step 10 of 12"
+    convert(base, converted, PruningSettings())
+    train("soft", "ltp", str(converted), tiny_study.data, soft, SOFT)
+    train("hard", "ltp", str(soft), tiny_study.data, hard, HARD)
+    for folder in (base, soft, hard):
+        metrics = read_metrics(folder)
+        assert metrics["status"] == "diverged" and metrics["metrics"] == metrics["flops"] == {}
+        assert [path.name for path in folder.iterdir()] == ["metrics.json"] and verify_run(folder) == []
+    assert told(soft)["reason"] == f"parent {converted}: parent {base}: the loss became nan by step 10 of 12"
+    assert told(hard)["reason"] == f"parent {soft}: {told(soft)['reason']}"
+    assert told(hard)["settings"]["temperature"] == 0.01  # it has its place in the tables
+    assert [path.name for path in converted.iterdir()] == ["conversion.json"]
+
+
+def test_outputs_that_are_no_numbers_are_seen_without_a_logged_loss(tiny_study, broken_encoder, tmp_path):
+    """Six steps are too few for a logged loss."""
+    found = train("base", "dense", str(broken_encoder), tiny_study.data, tmp_path / "run", HARD)
+    assert found["status"] == "diverged"
+    assert found["reason"] == "the outputs on the validation split are not finite numbers"
+
+
+def test_a_run_that_diverges_leaves_no_earlier_model(tiny_study, broken_encoder, tmp_path):
+    """Where a run's directory is used again, what a sound run left there must not pass for the broken one's."""
+    run = tmp_path / "run"
+    train("base", "dense", str(tiny_study.encoder), tiny_study.data, run, HARD)
+    assert (run / "model.safetensors").exists()
+    train("base", "dense", str(broken_encoder), tiny_study.data, run, HARD)
+    assert read_metrics(run)["status"] == "diverged"
+    assert not [path.name for path in run.iterdir() if not path.name.startswith(("metrics", "tokenizer"))]
+
+
+@pytest.mark.parametrize("missing", ["temperature", "lambda_"])
+def test_a_soft_stage_without_lambda_or_temperature_is_refused(tiny_study, tmp_path, missing):
+    settings = replace(SOFT, **{missing: None})
+    message = refusal("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", settings)
+    assert message == "stage soft: needs --temperature and --lambda"
+
+
+def test_what_does_not_fit_is_refused(tiny_study, tmp_path):
+    run, data = tmp_path / "run", tiny_study.data
+    convert(tiny_study.base, tmp_path / "topk", PruningSettings(prune_mode="topk"))
+    message = refusal("soft", "ltp", str(tmp_path / "topk"), data, run, SOFT)
+    assert message == f"{tmp_path / 'topk'}: prune_mode 'topk' has no thresholds to learn"
+    message = refusal("soft", "ltp", str(tiny_study.base), data, run, SOFT)
+    assert message == f"{tiny_study.base}: model_type is 'bert', expected 'ltp'; run `ltp convert` first"
+    message = refusal("hard", "manual", str(tiny_study.encoder), data, run, HARD)
+    assert "neither conversion.json nor metrics.json is there; expected a finished conversion or run" in message
+
+    shutil.copytree(tiny_study.converted, tmp_path / "damaged")
+    weights = bytearray((tmp_path / "damaged/model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "damaged/model.safetensors").write_bytes(weights)
+    message = refusal("hard", "manual", str(tmp_path / "damaged"), data, run, HARD)
+    assert f"{tmp_path / 'damaged/model.safetensors'}: was changed after the run" in message
+
+    shutil.copytree(data, tmp_path / "three")
+    info = json.loads((tmp_path / "three/task.json").read_text())
+    three = {key: value for key, value in info.items() if key != "seal"} | {"num_labels": 3}
+    (tmp_path / "three/task.json").write_text(json.dumps(three | {"seal": canonical_sha256(three)}))
+    message = refusal("hard", "manual", str(tiny_study.converted), tmp_path / "three", run, HARD)
+    assert message == f"{tiny_study.converted}: has 2 labels, the data have 3"
+    with pytest.raises(LTPError, match="has 2 labels, the data have 3"):
+        evaluate_checkpoint(tiny_study.base, tmp_path / "three")
+
+
+def test_a_run_that_starts_again_is_not_taken_for_finished(tiny_study, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    arguments = ("base", "dense", str(tiny_study.encoder), tiny_study.data, run, HARD)
+    train(*arguments)
+    interrupt(monkeypatch, step=2)
+    with pytest.raises(RuntimeError):
+        train(*arguments)
+    assert not (run / "metrics.json").exists() and last_checkpoint(run / STATE) is None
