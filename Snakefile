@@ -58,8 +58,8 @@ rule baselines:
 
 
 onstart:
-    begin()
+    acquire_study_lock()
 
 
 onsuccess:
-    print(progress.farewell(GRID.results_dir))
+    print(progress.final_summary(GRID.results_dir))

@@ -24,7 +24,7 @@ from ltp.benchmark.timing import interleaved, speedup
 from ltp.common.machine import cpu_threads
 from ltp.models.flops import summarise
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.models.prepacked_linear import Layout
+from ltp.models.prepacked_linear import PrepackedWeights
 
 
 def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], list[int]]]) -> Callable[[], None]:
@@ -33,7 +33,7 @@ def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], 
     most = max(max(attention) for attention, _ in counts)
     narrow = torch.randn(most, model.config.hidden_size)
     wide = torch.randn(most, model.config.intermediate_size)
-    layout = Layout()
+    layout = PrepackedWeights()
 
     @torch.inference_mode()
     def run() -> None:

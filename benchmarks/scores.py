@@ -27,7 +27,7 @@ from ltp.settings.pruning import PruningSettings
 class Undecided(Rule):
     """Asks for scores and does not look at them."""
 
-    def stay(self, layer, received, tokens, original_lengths):
+    def keep_indices(self, layer, received, tokens, original_lengths):
         return torch.arange(len(tokens.hidden))
 
 
@@ -44,7 +44,7 @@ def main() -> None:
         torch.set_num_threads(threads)
     base = load_model(options.model).to_base().eval()
     dense = unpruned(base)
-    settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and judges, no token goes
+    settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and decides, no token goes
     decided, scored = (LTPForSequenceClassification.from_base(base, settings).eval() for _ in range(2))
     scored.rule = lambda: Undecided("absolute_threshold", [1.0] * scored.layers)
     models = {"neither": dense, "scores": scored, "scores and decision": decided}
@@ -60,8 +60,8 @@ def main() -> None:
 
             with torch.inference_mode():
                 assert all((decided(**batch).ffn_tokens == decided(**batch).attention_tokens).all() for batch in made)
-            contenders = {name: partial(passes, model) for name, model in models.items()}
-            seconds = interleaved(contenders, options.repeats)
+            backends = {name: partial(passes, model) for name, model in models.items()}
+            seconds = interleaved(backends, options.repeats)
             times = {name: 1000 * median(values) / len(made) for name, values in seconds.items()}
             cost = {name: 100 * (value / times["neither"] - 1) for name, value in times.items()}
             print(

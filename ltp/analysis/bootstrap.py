@@ -1,4 +1,4 @@
-"""How far chance alone could move a score: paired bootstrap over the examples. Torch-free.
+"""How far chance alone could move a score: paired bootstrap over the examples.
 
 Percentile bootstrap (Efron, 1979). Examples are drawn with replacement, and every run of a comparison is scored
 on the same draws, so what two methods get wrong together cancels out of their difference. Several seeds share

@@ -1,4 +1,4 @@
-"""From runs to what a study says: settings over seeds, the frontier, the operating points. Torch-free.
+"""From runs to what a study says: settings over seeds, the frontier, the operating points.
 
 A *setting* is what the runs of one method with the same settings have in common, whatever their seed. Settings are
 picked on the validation split and reported on the test split.

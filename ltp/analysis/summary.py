@@ -1,4 +1,4 @@
-"""The paper's table: per task, what each method saves for at most one point, with its uncertainty. Torch-free."""
+"""The paper's table: per task, what each method saves for at most one point, with its uncertainty."""
 
 from __future__ import annotations
 

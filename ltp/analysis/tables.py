@@ -1,4 +1,4 @@
-"""Runs → runs.csv, frontier.csv, summary.csv. Torch-free; the same runs give the same bytes (timings aside).
+"""Runs → runs.csv, frontier.csv, summary.csv.  the same runs give the same bytes (timings aside).
 
 Scores are in points (fractions × 100), FLOPs in GFLOPs a sentence or relative to the dense model. A run that is
 missing, diverged or damaged is listed with its reason and enters no figure. Settings are picked on the validation
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltp.analysis.csv_files import SEAL, _csv
+from ltp.analysis.csv_files import CHECKSUMS, _csv
 from ltp.analysis.frontier import frontier
 from ltp.analysis.study import Run, by_setting, deviation, label_runs, seeds_to_compare
 from ltp.analysis.summary import SUMMARY_COLUMNS, chosen_settings, summary_rows
@@ -103,7 +103,7 @@ def write_tables(
     write_text(output_dir / RUNS, _runs_csv(runs, on_frontier))
     write_text(output_dir / FRONTIER, _csv(FRONTIER_COLUMNS, frontier_rows))
     write_text(output_dir / SUMMARY, _csv(SUMMARY_COLUMNS, summaries))
-    write_json(output_dir / SEAL, {name: file_sha256(output_dir / name) for name in (RUNS, FRONTIER, SUMMARY)})
+    write_json(output_dir / CHECKSUMS, {name: file_sha256(output_dir / name) for name in (RUNS, FRONTIER, SUMMARY)})
     return [f"{run.status}: {run.name}: {run.reason}" for run in runs if run.status != "complete"]
 
 

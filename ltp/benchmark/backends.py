@@ -1,6 +1,6 @@
 """What the benchmark compares: ways to run a classifier over padded batches, unpruned and pruned.
 
-A contender takes batches (dictionaries of (B, N) tensors) and gives logits. Those that prune also count tokens.
+A backend takes batches (dictionaries of (B, N) tensors) and gives logits. Those that prune also count tokens.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Run = Callable[[Batch], np.ndarray]  # a batch -> its logits (B, C)
 
 
 @dataclass(frozen=True)
-class Contender:
+class Backend:
     """A way to run the classifier.
 
     ``batches``: how sentences come: ``padded`` (in the order of the data, all to one length), ``dynamic`` (the same,
-    to the longest of the batch) or ``sorted`` (by length). ``unpruned`` names the contender that it is without
+    to the longest of the batch) or ``sorted`` (by length). ``unpruned`` names the backend that it is without
     pruning, or is empty. ``exact``: it computes in the reference's precision, so it must give the same answers.
     """
 
@@ -47,7 +47,7 @@ class Contender:
 
 @dataclass
 class Bench:
-    """What contenders are made from: a model that prunes, the one without, a folder for files, threads, device."""
+    """What backends are made from: a model that prunes, the one without, a folder for files, threads, device."""
 
     model: LTPForSequenceClassification
     base: PreTrainedModel
@@ -106,12 +106,12 @@ class MaskedOnly(nn.Module):
             context, probabilities = layer.attention.self(hidden, attention_mask=mask[:, None, None])
             attended = layer.attention.output(context, hidden)
             hidden = layer.output(layer.intermediate(attended), attended)
-            if rule.judges(index):
+            if rule.is_active(index):
                 received = (probabilities * alive[:, None, :, None]).sum((1, 2))  # (B, N)
                 rows = alive.reshape(-1).nonzero().squeeze(1)
-                sentence = torch.div(rows, input_ids.shape[1], rounding_mode="floor")
-                tokens = PackedTokens(hidden.flatten(0, 1), sentence, count_tokens(sentence, len(alive)))
-                stay = rule.stay(index, received.reshape(-1)[rows], tokens, lengths)
+                seq_ids = torch.div(rows, input_ids.shape[1], rounding_mode="floor")
+                tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(alive)))
+                stay = rule.keep_indices(index, received.reshape(-1)[rows], tokens, lengths)
                 alive = torch.zeros_like(alive).view(-1).index_fill_(0, rows[stay], True).view_as(alive)
         return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
 
@@ -165,20 +165,20 @@ def unpruned(base: PreTrainedModel) -> LTPForSequenceClassification:
 
 
 REFERENCE = "hf-dynamic"  # what every speed-up is measured against
-CONTENDERS = (
-    Contender("hf-padded", "Hugging Face, padded", _base, batches="padded"),
-    Contender("hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded"),
-    Contender("hf-dynamic", "Hugging Face, padded to the batch", _base, batches="dynamic"),
-    Contender("hf-sorted", "Hugging Face, sorted by length", _base),
-    Contender("hf-compiled", "Hugging Face, sorted, torch.compile", _compiled, needs=("compiler",)),
-    Contender("onnx", "ONNX Runtime, unpruned", _onnx("transformers", False), needs=("onnx",)),
-    Contender("onnx-int8", "ONNX Runtime, unpruned, int8", _onnx("transformers", True), exact=False, needs=("onnx",)),
-    Contender("ltp-dense", "packed, unpruned", lambda bench: _torch(bench, unpruned(bench.base))),
-    Contender("ltp", "packed, pruned", lambda bench: _torch(bench, bench.model), unpruned="ltp-dense"),
-    Contender("ltp-dense-onnx", "packed ONNX, unpruned", _onnx("dense", False), needs=("onnx",)),
-    Contender("ltp-dense-onnx-int8", "packed ONNX, unpruned, int8", _onnx("dense", True), exact=False, needs=("onnx",)),
-    Contender("ltp-onnx", "packed ONNX, pruned", _onnx("pruned", False), unpruned="onnx", needs=("onnx",)),
-    Contender(
+BACKENDS = (
+    Backend("hf-padded", "Hugging Face, padded", _base, batches="padded"),
+    Backend("hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded"),
+    Backend("hf-dynamic", "Hugging Face, padded to the batch", _base, batches="dynamic"),
+    Backend("hf-sorted", "Hugging Face, sorted by length", _base),
+    Backend("hf-compiled", "Hugging Face, sorted, torch.compile", _compiled, needs=("compiler",)),
+    Backend("onnx", "ONNX Runtime, unpruned", _onnx("transformers", False), needs=("onnx",)),
+    Backend("onnx-int8", "ONNX Runtime, unpruned, int8", _onnx("transformers", True), exact=False, needs=("onnx",)),
+    Backend("ltp-dense", "packed, unpruned", lambda bench: _torch(bench, unpruned(bench.base))),
+    Backend("ltp", "packed, pruned", lambda bench: _torch(bench, bench.model), unpruned="ltp-dense"),
+    Backend("ltp-dense-onnx", "packed ONNX, unpruned", _onnx("dense", False), needs=("onnx",)),
+    Backend("ltp-dense-onnx-int8", "packed ONNX, unpruned, int8", _onnx("dense", True), exact=False, needs=("onnx",)),
+    Backend("ltp-onnx", "packed ONNX, pruned", _onnx("pruned", False), unpruned="onnx", needs=("onnx",)),
+    Backend(
         "ltp-onnx-int8", "packed ONNX, pruned, int8", _onnx("pruned", True),
         unpruned="onnx-int8", exact=False, needs=("onnx",),
     ),

@@ -13,7 +13,7 @@ from ltp.common.errors import LTPError
 from ltp.models import flops
 from ltp.models import pruning as pruners
 from ltp.models.modeling import BASE_MODELS, LTPForSequenceClassification
-from ltp.models.packing import PackedTokens, first_rows
+from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.settings.pruning import PruningSettings
 
 # The published encoders' sizes; the weights are random, for what they say does not change the time.
@@ -23,7 +23,7 @@ SHAPES = {
         vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1
     ),
 }
-THRESHOLDS = PruningSettings(final_token_threshold=1.0)  # every layer judges its tokens until it has its threshold
+THRESHOLDS = PruningSettings(final_token_threshold=1.0)  # every layer tests its tokens until it has its threshold
 
 
 def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
@@ -83,12 +83,12 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     class Quantiles(pruners.Rule):
         """Keeps the share, and notes what threshold does so."""
 
-        def judges(self, layer: int) -> bool:
+        def is_active(self, layer: int) -> bool:
             return True
 
-        def stay(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
+        def keep_indices(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
             scores = pruners.importance(received, model.heads, model.config.score_length)
-            first = first_rows(tokens.lengths)
+            first = sequence_starts(tokens.lengths)
             count = max(len(first) + 1, round(shares[layer] * int(original_lengths.sum())))
             ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
             if count > len(ranked):  # first tokens alone are left, which always stay

@@ -1,4 +1,4 @@
-"""speed.csv → figures: speed-up against FLOPs reduction, latency, throughput, time against length. Torch-free."""
+"""speed.csv → figures: speed-up against FLOPs reduction, latency, throughput, time against length."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_speed_plots(path: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with rc_context(STYLE):
-        if any(row["contender"] in PRUNED and row["unpruned"] for row in rows):
+        if any(row["backend"] in PRUNED and row["unpruned"] for row in rows):
             written += _save(reduction_figure(rows), folder / "speed-vs-flops")
         for (model, text), group in _grouped(rows, "model", "text"):
             title = f"{model} on {text}"
@@ -75,9 +75,9 @@ def _grouped(rows: Sequence[Row], *keys: str) -> list[tuple[tuple[str, ...], lis
 def reduction_figure(rows: Sequence[Row]) -> Figure:
     """What pruning gains on the clock against what it saves on paper; filled at batch 1, open in larger batches."""
     figure, axes = _figure()
-    points = [row for row in rows if row["contender"] in PRUNED and row["unpruned"]]
+    points = [row for row in rows if row["backend"] in PRUNED and row["unpruned"]]
     for name, (marker, label) in PRUNED.items():
-        members = [row for row in points if row["contender"] == name]
+        members = [row for row in points if row["backend"] == name]
         for alone in (True, False):
             some = [row for row in members if (row["batch"] == "1") == alone]
             xs, ys = ([float(row[key]) for row in some] for key in ("flops_reduction", "speedup_over_unpruned"))
@@ -95,10 +95,10 @@ def reduction_figure(rows: Sequence[Row]) -> Figure:
 
 
 def latency_figure(rows: Sequence[Row], title: str) -> Figure:
-    """Time of one sentence, a bar for each contender, from the fastest to the slowest pass a line."""
+    """Time of one sentence, a bar for each backend, from the fastest to the slowest pass a line."""
     figure, axes = _figure(0.24 * len(rows) + 0.8, width=1.5 * WIDTH)
     middle = [float(row["median_ms"]) for row in rows]
-    colours = [OURS if row["contender"].startswith("ltp") and row["unpruned"] else "#c4c4c4" for row in rows]
+    colours = [OURS if row["backend"].startswith("ltp") and row["unpruned"] else "#c4c4c4" for row in rows]
     axes.barh(range(len(rows)), middle, color=colours, height=0.7)
     spread = [
         [time - float(row["min_ms"]) for time, row in zip(middle, rows, strict=True)],
@@ -135,7 +135,7 @@ def _lines(rows: Sequence[Row], title: str, key: str, value: Callable[[Row], flo
     figure, axes = _figure(3.3)
     axes.set_xscale("log", base=2)
     for name, (colour, marker, dash) in LINES.items():
-        members = sorted((row for row in rows if row["contender"] == name), key=lambda row: int(row[key]))
+        members = sorted((row for row in rows if row["backend"] == name), key=lambda row: int(row[key]))
         if members:
             xs, ys = [int(row[key]) for row in members], [value(row) for row in members]
             axes.plot(xs, ys, color=colour, marker=marker, ls=dash, ms=3.5, label=members[0]["title"])

@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers.utils import logging as transformers_logging
 
-from ltp.benchmark.backends import CONTENDERS, REFERENCE, Batch, Bench, Contender, Run
+from ltp.benchmark.backends import BACKENDS, REFERENCE, Backend, Batch, Bench, Run
 from ltp.benchmark.calibration import SHAPES, calibrate, random_model
 from ltp.benchmark.table import COLUMNS, operating_points
 from ltp.benchmark.texts import Text, batches, read_texts
@@ -34,7 +34,7 @@ from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
 
 PRUNED_REFERENCE = "ltp"
-AGREEMENT = 0.98  # of an exact contender's classes: a token at its threshold may fall to either side
+AGREEMENT = 0.98  # of an exact backend's classes: a token at its threshold may fall to either side
 CLOSE = 1e-2  # logits of a regression that count as the same
 
 
@@ -50,7 +50,7 @@ class Settings:
     only: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        names = {item.name for item in CONTENDERS}
+        names = {item.name for item in BACKENDS}
         for name in ("batch_sizes", "lengths"):
             if any(value < (1 if name == "batch_sizes" else 4) for value in getattr(self, name)):
                 raise LTPError(f"{name}: {list(getattr(self, name))} has a value that is too small")
@@ -66,11 +66,11 @@ def benchmark(
     models: Sequence[str], data_dirs: Sequence[str | Path], output: str | Path, settings: Settings,
     base: str | Path | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Time every contender on every text; writes ``output`` (CSV) and returns its rows.
+    """Time every backend on every text; writes ``output`` (CSV) and returns its rows.
 
     ``models`` are runs, or names from SHAPES for random weights of a published size. ``base`` is the unpruned model
     to compare with; unset: the run's own weights without pruning. ``settings.flops`` sets thresholds so that the
-    text costs that share. Raises LTPError where contenders that should agree do not.
+    text costs that share. Raises LTPError where backends that should agree do not.
     """
     measured = [Measured(name, data_dirs, base, name if name in SHAPES else _title(Path(name))) for name in models]
     return _measure(measured, output, settings)
@@ -114,10 +114,10 @@ def _measure(measured: Sequence[Measured], output: str | Path, settings: Setting
         model, base = load_model(item.source), load_pruned(item.base).to_base() if item.base else None
         if base and model.config.base_model_type != base.config.model_type:
             raise LTPError(f"base: {item.base} is a {base.config.model_type}, {item.source} is not")
-        races = len(texts) * len(settings.batch_sizes)
-        with tempfile.TemporaryDirectory() as folder, tqdm(total=races, desc=item.title, disable=None) as bar:
-            for race in _races(item.title, _bench(model, base, Path(folder)), texts, settings):
-                rows += race
+        comparisons = len(texts) * len(settings.batch_sizes)
+        with tempfile.TemporaryDirectory() as folder, tqdm(total=comparisons, desc=item.title, disable=None) as bar:
+            for comparison in _comparisons(item.title, _bench(model, base, Path(folder)), texts, settings):
+                rows += comparison
                 _write(Path(output), rows)  # an interrupted benchmark leaves what it has
                 bar.update()
     return rows
@@ -144,7 +144,7 @@ def _bench(model: LTPForSequenceClassification, base: Any, folder: Path) -> Benc
     )  # fmt: skip
 
 
-def _races(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) -> Iterator[list[dict[str, Any]]]:
+def _comparisons(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) -> Iterator[list[dict[str, Any]]]:
     """The rows of each text and batch size, one after the other."""
     runs: dict[str, Run] = {}
     for text in texts:
@@ -154,45 +154,45 @@ def _races(title: str, bench: Bench, texts: Sequence[Text], settings: Settings) 
             calibrate(bench.model, whole, settings.flops)
             runs = {name: run for name, run in runs.items() if not _by_name(name).unpruned}
         skipped = {}
-        for contender in _chosen(text, settings):
-            if reason := _unfit(contender, bench):
-                skipped[contender.name] = reason
-            elif contender.name not in runs:
-                runs[contender.name] = contender.make(bench)
+        for backend in _chosen(text, settings):
+            if reason := _unfit(backend, bench):
+                skipped[backend.name] = reason
+            elif backend.name not in runs:
+                runs[backend.name] = backend.make(bench)
         for name, reason in skipped.items():
             tqdm.write(f"{name}: left out: {reason}", file=sys.stderr)
         cost = _cost(bench, text)
         for size in settings.batch_sizes:
-            racing = [contender for contender in _chosen(text, settings) if contender.name not in skipped]
-            yield list(_race(title, bench, text, size, racing, runs, settings.repeats, 1 / cost["relative"]))
+            compared = [backend for backend in _chosen(text, settings) if backend.name not in skipped]
+            yield list(_compare(title, bench, text, size, compared, runs, settings.repeats, 1 / cost["relative"]))
 
 
-def _race(
-    title: str, bench: Bench, text: Text, size: int, racing: Sequence[Contender], runs: dict[str, Run], repeats: int,
+def _compare(
+    title: str, bench: Bench, text: Text, size: int, compared: Sequence[Backend], runs: dict[str, Run], repeats: int,
     reduction: float,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Rows of one text and batch size: answers compared first, then times."""
-    made = {kind: list(batches(text, kind, size, bench.base.config)) for kind in {item.batches for item in racing}}
-    logits = {item.name: _answers(runs[item.name], made[item.batches], len(text.rows)) for item in racing}
-    agreements = {item.name: _agreement(item, logits, item.exact and bench.dtype == torch.float32) for item in racing}
+    made = {kind: list(batches(text, kind, size, bench.base.config)) for kind in {item.batches for item in compared}}
+    logits = {item.name: _answers(runs[item.name], made[item.batches], len(text.rows)) for item in compared}
+    agreements = {item.name: _agreement(item, logits, item.exact and bench.dtype == torch.float32) for item in compared}
 
-    def passes(item: Contender) -> Any:
+    def passes(item: Backend) -> Any:
         return lambda: [runs[item.name](batch) for _, batch in made[item.batches]]
 
-    def first_batch(item: Contender) -> Any:
+    def first_batch(item: Backend) -> Any:
         return lambda: runs[item.name](made[item.batches][0][1])
 
     seconds = interleaved(
-        {item.name: passes(item) for item in racing}, repeats, bench.device.type == "cuda",
-        {item.name: first_batch(item) for item in racing},
+        {item.name: passes(item) for item in compared}, repeats, bench.device.type == "cuda",
+        {item.name: first_batch(item) for item in compared},
     )  # fmt: skip
-    for item in racing:
+    for item in compared:
         count, times = len(made[item.batches]), seconds[item.name]
         unpruned = item.unpruned if item.unpruned in seconds else ""
         gain = speedup(seconds[unpruned], times) if unpruned else None
         on_cpu = "onnx" in item.needs
         yield {
-            "contender": item.name, "title": item.title, "model": title, "text": text.name, "cut": text.cut,
+            "backend": item.name, "title": item.title, "model": title, "text": text.name, "cut": text.cut,
             "max_length": text.max_length, "mean_tokens": np.mean([len(row["input_ids"]) for row in text.rows]),
             "batch": size, "threads": bench.threads, "device": "cpu" if on_cpu else bench.device.type,
             "weights": "int8" if not item.exact else str(torch.float32 if on_cpu else bench.dtype).split(".")[1],
@@ -206,26 +206,26 @@ def _race(
         }  # fmt: skip
 
 
-def _chosen(text: Text, settings: Settings) -> list[Contender]:
-    """The contenders for a text; those that others are measured against always take part."""
-    wanted = {*settings.only, REFERENCE, PRUNED_REFERENCE} if settings.only else {item.name for item in CONTENDERS}
-    return [item for item in CONTENDERS if item.name in wanted and not (text.cut and item.batches == "padded")]
+def _chosen(text: Text, settings: Settings) -> list[Backend]:
+    """The backends for a text; those that others are measured against always take part."""
+    wanted = {*settings.only, REFERENCE, PRUNED_REFERENCE} if settings.only else {item.name for item in BACKENDS}
+    return [item for item in BACKENDS if item.name in wanted and not (text.cut and item.batches == "padded")]
 
 
-def _by_name(name: str) -> Contender:
-    return next(item for item in CONTENDERS if item.name == name)
+def _by_name(name: str) -> Backend:
+    return next(item for item in BACKENDS if item.name == name)
 
 
-def _unfit(contender: Contender, bench: Bench) -> str:
-    """Why a contender cannot run here; empty where it can."""
-    if "onnx" in contender.needs:
+def _unfit(backend: Backend, bench: Bench) -> str:
+    """Why a backend cannot run here; empty where it can."""
+    if "onnx" in backend.needs:
         if bench.device.type != "cpu":
             return "ONNX Runtime runs on the CPU here, the others on the GPU"
         try:
-            require_onnx(exporter=contender.name in ("onnx", "onnx-int8"))
+            require_onnx(exporter=backend.name in ("onnx", "onnx-int8"))
         except LTPError as error:
             return str(error)
-    if "compiler" in contender.needs and bench.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+    if "compiler" in backend.needs and bench.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         return "torch.compile needs a C++ compiler (g++ or clang++) on the PATH"
     return ""
 
@@ -239,7 +239,7 @@ def _answers(run: Run, batches: Sequence[tuple[list[int], Batch]], count: int) -
     return np.stack(answers)
 
 
-def _agreement(item: Contender, logits: dict[str, np.ndarray], exact: bool) -> tuple[float, float]:
+def _agreement(item: Backend, logits: dict[str, np.ndarray], exact: bool) -> tuple[float, float]:
     """Share of sentences with the reference's answer, and the largest difference between logits."""
     mine, theirs = logits[item.name], logits[PRUNED_REFERENCE if item.unpruned else REFERENCE]
     difference = float(np.abs(mine - theirs).max())

@@ -1,4 +1,4 @@
-"""speed.csv: what a benchmark measured, one row for each contender, model, text and batch size. Torch-free."""
+"""speed.csv: what a benchmark measured, one row for each backend, model, text and batch size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltp.analysis.tables import SUMMARY
 from ltp.common.errors import LTPError
 
 COLUMNS = {
-    "contender": "short name",
+    "backend": "short name",
     "title": "what it is",
     "model": "encoder of a run, else folder or shape",
     "text": "task whose text it is",
@@ -29,7 +29,7 @@ COLUMNS = {
     "max_ms": "the slowest pass's",
     "examples_per_second": "sentences a second in the median pass",
     "speedup": "against hf-dynamic: median over the passes of the ratio",
-    "unpruned": "the contender that this one is without pruning",
+    "unpruned": "the backend that this one is without pruning",
     "speedup_over_unpruned": "against that one",
     "flops_reduction": "unpruned FLOPs / pruned FLOPs on these sentences",
     "share_of_reduction": "speedup_over_unpruned / flops_reduction",

@@ -1,4 +1,4 @@
-"""Timing of contenders against each other: same work, in turn, in one process."""
+"""Timing of backends against each other: same work, in turn, in one process."""
 
 from __future__ import annotations
 

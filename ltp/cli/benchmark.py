@@ -15,7 +15,7 @@ def add_arguments(parser):
     parser.add_argument("--sentences", type=int, default=64, help="sentences of each text")
     parser.add_argument("--repeats", type=int, default=5, help="timed passes over them")
     parser.add_argument("--flops", type=float, help="set thresholds so that each text costs this share of its FLOPs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="contenders that take part")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="backends that take part")
 
 
 def run(arguments):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltp.cli.flags import add_settings, read_settings
-from ltp.common.locks import alone
+from ltp.common.locks import exclusive
 from ltp.conversion.convert import convert
 from ltp.settings.pruning import PruningSettings
 
@@ -18,7 +18,7 @@ def add_arguments(parser):
 def run(arguments):
     """``ltp convert``: convert and say where."""
     settings = read_settings(arguments, PruningSettings)
-    with alone(arguments.output):
+    with exclusive(arguments.output):
         convert(arguments.checkpoint, arguments.output, settings)
     print(f"{arguments.checkpoint} -> {arguments.output}")
     return 0

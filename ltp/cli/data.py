@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltp.cli.flags import add_settings, read_settings
-from ltp.common.locks import alone
+from ltp.common.locks import exclusive
 from ltp.settings.data import DataSettings
 
 
@@ -18,7 +18,7 @@ def run(arguments):
     settings = read_settings(arguments, DataSettings)
     from ltp.text.prepare import prepare
 
-    with alone(arguments.output):
+    with exclusive(arguments.output):
         info = prepare(settings, arguments.output)
     counts = ", ".join(f"{count} {split}" for split, count in info["examples"].items())
     print(f"{info['task']}: {counts} examples in {arguments.output}")

@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. Problems that the user can mend are one line on standard error."""
+    """Run one command; returns the exit status. Problems that the user can fix are one line on standard error."""
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = arguments[0] if arguments else "--help"
     if chosen in ("-h", "--help") or chosen not in COMMANDS:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from ltp.cli.flags import add_settings, read_settings
 from ltp.common import gpus
 from ltp.common.errors import LTPError
-from ltp.common.locks import alone
+from ltp.common.locks import exclusive
 from ltp.common.names import METHODS, STAGES
 from ltp.settings.training import TrainingSettings
 from ltp.training import distributed
@@ -46,7 +46,7 @@ def _train(arguments, settings):
     require_gpus(arguments.gpus)
     from ltp.training.stages import train
 
-    with alone(arguments.output) if distributed.is_main() else nullcontext():
+    with exclusive(arguments.output) if distributed.is_main() else nullcontext():
         metrics = train(
             arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
             revision=arguments.revision, teacher=arguments.teacher, teach=arguments.teach,

@@ -15,12 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """``ltp verify``: print what is sound, what is not and why. Returns 1 when anything is unsound."""
-    sound, unsound = verify_tree(arguments.root)
-    for directory in sound:
-        print(f"sound    {shown(directory)}")
-    for _, why in unsound:
-        print(f"UNSOUND  {why}")
-    damaged = len({directory for directory, _ in unsound})
-    print(f"{len(sound)} sound, {damaged} unsound below {shown(arguments.root)}", file=sys.stderr)
-    return 1 if unsound else 0
+    """``ltp verify``: print what is ok, what is not and why. Returns 1 when anything is corrupt."""
+    ok, corrupt = verify_tree(arguments.root)
+    for directory in ok:
+        print(f"ok       {shown(directory)}")
+    for _, why in corrupt:
+        print(f"CORRUPT  {why}")
+    damaged = len({directory for directory, _ in corrupt})
+    print(f"{len(ok)} ok, {damaged} corrupt below {shown(arguments.root)}", file=sys.stderr)
+    return 1 if corrupt else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class LTPError(Exception):
-    """A problem that the user can mend.
+    """A problem that the user can fix.
 
-    The message is one line: the key or file, its value, what was expected, how to mend it.
+    The message is one line: the key or file, its value, what was expected, how to fix it.
     The command line prints it without a traceback and exits with status 1.
     """

@@ -1,4 +1,4 @@
-"""Which GPU a training takes where several are visible: Snakemake counts GPUs but hands none out. Torch-free.
+"""Which GPU a training takes where several are visible: Snakemake counts GPUs but hands none out.
 
 Each training locks one file per GPU that it uses, in a folder of the user's own, and shows its process only those GPUs.
 The system lets go of a lock when its process ends, however it ends, so nothing has to be cleaned up.

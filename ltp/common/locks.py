@@ -1,4 +1,4 @@
-"""One at a time: a lock on a directory, of which the system lets go when its holder ends, however it ends. Torch-free.
+"""One at a time: a lock on a directory, of which the system lets go when its holder ends, however it ends.
 
 A lock file that lies about is no lock: nothing has to be cleaned up after a kill or a power cut.
 """
@@ -22,10 +22,10 @@ NAME = ".lock"
 _KEPT: list[TextIO] = []
 
 
-def hold(directory: str | os.PathLike, mend: str) -> TextIO:
+def acquire(directory: str | os.PathLike, fix: str) -> TextIO:
     """Lock a directory, made if need be, for as long as the file that is returned stays open.
 
-    Raises LTPError, which ends with ``mend``, where another process has it, and where nothing can be written.
+    Raises LTPError, which ends with ``fix``, where another process has it, and where nothing can be written.
     """
     path = Path(directory, NAME)
     while True:
@@ -41,29 +41,29 @@ def hold(directory: str | os.PathLike, mend: str) -> TextIO:
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
-            raise LTPError(f"{shown(path.parent)}: {holder} is at work here; {mend}") from None
+            raise LTPError(f"{shown(path.parent)}: {holder} is at work here; {fix}") from None
         except OSError as error:  # some network file systems have no locks
             print(f"{shown(path)}: no lock ({error.strerror}); start nothing twice here", file=sys.stderr)
             return file
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()  # its last holder has just removed it
-    told = f"process {os.getpid()} of {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')},"
+    holder_text = f"process {os.getpid()} of {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')},"
     with contextlib.suppress(OSError):  # on a full disk it locks without a name
         os.ftruncate(file.fileno(), 0)
-        os.write(file.fileno(), told.encode())
+        os.write(file.fileno(), holder_text.encode())
     return file
 
 
-def keep(directory: str | os.PathLike, mend: str) -> None:
-    """Like ``hold``, until this process ends."""
-    _KEPT.append(hold(directory, mend))
+def acquire_until_exit(directory: str | os.PathLike, fix: str) -> None:
+    """Like ``acquire``, until this process ends."""
+    _KEPT.append(acquire(directory, fix))
 
 
 @contextlib.contextmanager
-def alone(directory: str | os.PathLike) -> Iterator[None]:
+def exclusive(directory: str | os.PathLike) -> Iterator[None]:
     """Keep other processes from writing into a directory, such as a job that a killed workflow left running."""
-    file = hold(directory, "wait for it or end it, then run again")
+    file = acquire(directory, "wait for it or end it, then run again")
     try:
         yield
     finally:

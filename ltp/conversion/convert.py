@@ -1,4 +1,4 @@
-"""Base checkpoint → checkpoint that prunes: another config, thresholds beside the same weights. Torch-free."""
+"""Base checkpoint → checkpoint that prunes: another config, thresholds beside the same weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ltp.common.errors import LTPError
 from ltp.conversion.original import convert_original, is_original
 from ltp.results.checkpoint import WEIGHTS, check_checkpoint, safetensors_header
-from ltp.results.manifest import METRICS, write_record
+from ltp.results.manifest import METRICS, write_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import PruningSettings
@@ -57,7 +57,7 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
         for name in _TOKENIZER:
             if (checkpoint / name).is_file():
                 shutil.copyfile(checkpoint / name, output / name)
-    return write_record(output / CONVERSION, "conversion", record)
+    return write_manifest(output / CONVERSION, "conversion", record)
 
 
 def _write_weights(source: Path, target: Path, layers: int, pruning: PruningSettings) -> None:

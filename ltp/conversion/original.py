@@ -1,4 +1,4 @@
-"""A checkpoint trained with the original LTP code → the parts of ours that prunes alike. Torch-free.
+"""A checkpoint trained with the original LTP code → the parts of ours that prunes alike.
 
 The original (https://github.com/kssteven418/LTP) builds on I-BERT: RoBERTa's layers under the name ``ibert``, with the
 buffers of an integer-only mode that is off, and a 0-dimensional ``keep_threshold`` δ in each layer. It counts layers
@@ -22,7 +22,7 @@ from ltp.common.errors import LTPError
 from ltp.results.checkpoint import WEIGHTS, read_config, safetensors_header
 from ltp.settings.pruning import PruningSettings
 
-SMALLEST_THRESHOLD = 1e-5  # below which the original judges no score
+SMALLEST_THRESHOLD = 1e-5  # the original's floor: no score is compared with less
 MODEL_TYPES = ("ltp", "ibert", "pibert")  # those of the original, of its encoder, and of its early versions
 HOW_TO = "docs/from-the-original.md shows how to save it anew"
 

@@ -62,18 +62,18 @@ def export(
     splits, info = load(data_dir or _own_data(run)) if onnx or int8 else ({}, None)
     model = load_pruned(run, info)
     output.mkdir(parents=True, exist_ok=True)
-    told = []
+    lines = []
     if plain:
         model.to_base().save_pretrained(output)
-        told.append(f"{output}: a plain {model.config.base_model_type} checkpoint, without pruning")
+        lines.append(f"{output}: a plain {model.config.base_model_type} checkpoint, without pruning")
     if onnx or int8:
         split = splits.get("validation", splits["train"])
         if onnx:
-            told.append(_write(model, info, split, output / ONNX))
+            lines.append(_write(model, info, split, output / ONNX))
         if int8:
-            told.append(_write(model, info, split, output / INT8, int8=True))
+            lines.append(_write(model, info, split, output / INT8, int8=True))
     _load_tokenizer(run).save_pretrained(output)
-    return told
+    return lines
 
 
 def require_onnx(exporter: bool = False) -> None:
@@ -152,7 +152,7 @@ def _compare_int8(
     info: dict[str, Any], labels: np.ndarray, found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput],
     path: Path,
 ) -> str:  # fmt: skip
-    """8 bits are another model: told is what it scores beside the first, and only nonsense is refused."""
+    """8 bits are another model: reported is what it scores beside the first, and only nonsense is refused."""
     mine, theirs = np.concatenate([each[0] for each in found]), torch.cat([each.logits for each in expected]).numpy()
     if not np.isfinite(mine).all():
         raise LTPError(f"{path}: gives outputs that are no numbers; not kept")

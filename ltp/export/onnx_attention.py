@@ -43,10 +43,10 @@ class Sentences:
         context = graph("Transpose", graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
         context = graph("Reshape", context, whole_numbers(-1, self.hidden))  # (B·N, H)
         stays = table.places
-        if rule.judges(layer):
-            received = graph("MatMul", table.asking, probabilities)  # (B, A, 1, N)
+        if rule.is_active(layer):
+            received = graph("MatMul", table.query_mask, probabilities)  # (B, A, 1, N)
             received = graph("ReduceSum", received, whole_numbers(1, 2), keepdims=0)  # (B, N)
-            stay = graph("And", self._choose(received, layer), table.real)
+            stay = graph("And", self._choose(received, layer), table.valid)
             stays = graph("Squeeze", graph("NonZero", graph("Reshape", stay, FLAT)), whole_numbers(0))  # (K,) of B·N
             hidden = graph("Gather", hidden, graph("Gather", graph("Reshape", table.rows, FLAT), stays))
             left = graph("ReduceSum", graph("Cast", stay, to=INT64), whole_numbers(1), keepdims=0)
@@ -60,7 +60,7 @@ class Sentences:
             received = graph("Div", received, graph("ReduceMax", received, whole_numbers(1)))
         first = graph("Equal", table.columns, np.int64(0))  # (N,)
         if rule.mode != "topk":
-            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.needed[layer])), first)
+            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
         scores = graph("Where", first, INFINITY, received)
         order = graph("TopK", scores, graph("Reshape", table.longest, FLAT), outputs=2)[1]  # (B, N)
         columns = graph("Expand", table.columns, graph("Shape", order))
@@ -68,7 +68,7 @@ class Sentences:
         count = wanted(graph, self.original_lengths, rule.keep_rates[layer])
         return graph("Less", rank, graph("Unsqueeze", count, whole_numbers(1)))
 
-    def first_rows(self) -> str:
+    def sequence_starts(self) -> str:
         """(B,) the row of each sentence's first token."""
         return self.table.first
 
@@ -109,18 +109,18 @@ class Table:
     @cached_property
     def places(self) -> str:
         """(T,) where each packed row stands in B·N."""
-        return self.graph("Squeeze", self.graph("NonZero", self.graph("Reshape", self.real, FLAT)), whole_numbers(0))
+        return self.graph("Squeeze", self.graph("NonZero", self.graph("Reshape", self.valid, FLAT)), whole_numbers(0))
 
     @cached_property
     def mask(self) -> str:
         """(B, 1, 1, N) what is added to attention scores so that nobody looks at padding."""
-        mask = self.graph("Where", self.real, np.float32(0), MASKED)
+        mask = self.graph("Where", self.valid, np.float32(0), MASKED)
         return self.graph("Unsqueeze", mask, whole_numbers(1, 2))
 
     @cached_property
-    def asking(self) -> str:
+    def query_mask(self) -> str:
         """(B, 1, 1, N) 1 for a query that is a token, 0 for padding."""
-        return self.graph("Unsqueeze", self.graph("Cast", self.real, to=FLOAT), whole_numbers(1, 2))
+        return self.graph("Unsqueeze", self.graph("Cast", self.valid, to=FLOAT), whole_numbers(1, 2))
 
 
 def wanted(graph: Graph, original_lengths: str, rate: float) -> str:

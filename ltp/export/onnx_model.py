@@ -79,24 +79,24 @@ class _Weights:
     def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str]:
         """Drop the padding; returns the embedded tokens (T, H) and the sentences' lengths (B,)."""
         module, config, store = self.model.encoder.embeddings, self.config, graph.constants.add
-        real = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
-        lengths = graph("ReduceSum", real, whole_numbers(1), keepdims=0)
-        source = graph("Squeeze", graph("NonZero", graph("Reshape", real, FLAT)), whole_numbers(0))  # (T,)
+        valid = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
+        lengths = graph("ReduceSum", valid, whole_numbers(1), keepdims=0)
+        indices = graph("Squeeze", graph("NonZero", graph("Reshape", valid, FLAT)), whole_numbers(0))  # (T,)
         # A token's position is the number of tokens up to it, less one; RoBERTa's start after the padding index.
         shift = config.pad_token_id if config.base_model_type == "roberta" else -1
-        positions = graph("Add", graph("CumSum", real, np.int64(1)), np.int64(shift))
+        positions = graph("Add", graph("CumSum", valid, np.int64(1)), np.int64(shift))
         segments = store(_array(module.token_type_embeddings.weight), "token_type_embeddings")
         terms = []
         for name, table, places in (
             ("word_embeddings", module.word_embeddings, ids),
             ("position_embeddings", module.position_embeddings, positions),
         ):
-            packed = graph("Gather", graph("Reshape", places, FLAT), source)
+            packed = graph("Gather", graph("Reshape", places, FLAT), indices)
             terms.append(graph("Gather", store(_array(table.weight), name), packed))
         if types is None:
             terms.append(graph("Gather", segments, np.int64(0)))
         else:
-            terms.append(graph("Gather", segments, graph("Gather", graph("Reshape", types, FLAT), source)))
+            terms.append(graph("Gather", segments, graph("Gather", graph("Reshape", types, FLAT), indices)))
         return self.norm(graph, terms, "embeddings", module.LayerNorm), lengths
 
     def encode(self, graph: Graph, hidden: str, sentences: Sentences) -> tuple[str, str, str]:
@@ -115,7 +115,7 @@ class _Weights:
             narrow = self.linear(graph, wide, f"{name}.output", layer.output.dense)
             hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", layer.output.LayerNorm)
         return (
-            graph("Gather", hidden, sentences.first_rows()),
+            graph("Gather", hidden, sentences.sequence_starts()),
             _stack(graph, attention_tokens),
             _stack(graph, ffn_tokens),
         )

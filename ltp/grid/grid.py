@@ -1,4 +1,4 @@
-"""The grid: which runs a study has, where each lies, and the command-line flags of each stage. Torch-free.
+"""The grid: which runs a study has, where each lies, and the command-line flags of each stage.
 
 With ``grid_config`` (checks and defaults) the only place that knows the grid's shape. The layout of the results:
 

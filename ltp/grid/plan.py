@@ -1,4 +1,4 @@
-"""What a grid costs before it starts: runs, training tokens and hours. Torch-free."""
+"""What a grid costs before it starts: runs, training tokens and hours."""
 
 from __future__ import annotations
 

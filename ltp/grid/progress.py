@@ -1,4 +1,4 @@
-"""How far a study is: one line after each run, a farewell at the end. Torch-free, reads only small files.
+"""How far a study is: one line after each run, a final_summary at the end. Torch-free, reads only small files.
 
 The workflow writes what is planned to ``R/.progress.json`` when it starts; whether a run is done, the results tell.
 """
@@ -27,7 +27,7 @@ UNKNOWN_TOKENS = 100_000.0  # of a run on data whose size nobody knows yet
 
 
 def start(grid: Grid, cores: int) -> None:
-    """Note the plan and the time, for ``report`` and ``farewell``."""
+    """Note the plan and the time, for ``report`` and ``final_summary``."""
     sizes = task_sizes(grid)
     runs = {
         os.path.relpath(run.directory, grid.results_dir): {
@@ -151,7 +151,7 @@ def job_seconds(results_dir: str | Path, since: float = 0.0, cores: int = 1) -> 
     return spent
 
 
-def farewell(results_dir: str | Path) -> str:
+def final_summary(results_dir: str | Path) -> str:
     """What to say when the workflow has done all that was asked: where things are, and how well the cores were used."""
     root, state, now = Path(results_dir), _state(results_dir), time.time()
     lines = [

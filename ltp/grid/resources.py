@@ -1,4 +1,4 @@
-"""What a training asks of a cluster: memory and time, from the model's shape and the tokens to train. Torch-free.
+"""What a training asks of a cluster: memory and time, from the model's shape and the tokens to train.
 
 The constants were measured (docs/cluster.md has the figures); both answers are limits, above what a job takes, and grow
 with each attempt, so that a job that was killed at its limit gets more the next time.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ltp.models.packing import offsets, pad_rows
+from ltp.models.packing import offsets, pad_input
 
 try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
     from torch.nn.attention.varlen import varlen_attn
@@ -28,7 +28,7 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    sentence: Tensor,
+    seq_ids: Tensor,
     lengths: Tensor,
     heads: int,
     dropout: float = 0.0,
@@ -36,23 +36,23 @@ def packed_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
-    ``query``, ``key`` and ``value`` are (T, H); ``sentence`` (T,) and ``lengths`` (B,) say which rows belong
+    ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows belong
     together. Returns the context (T, H) and, where ``received`` asks for it, the attention probability that each
     token receives, before dropout, summed over heads and queries (T,).
     """
     if not received and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
     if lengths.shape[0] == 1:
-        return _attend(query, key, value, sentence, lengths, heads, dropout, received)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, received)
     blocks = _blocks(lengths.tolist(), heads)
     if len(blocks) == 1:
-        return _attend(query, key, value, sentence, lengths, heads, dropout, received)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, received)
     contexts, sums = [], []
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
         context, total = _attend(
-            query[rows], key[rows], value[rows], sentence[rows] - start, lengths[start:stop], heads, dropout, received
+            query[rows], key[rows], value[rows], seq_ids[rows] - start, lengths[start:stop], heads, dropout, received
         )
         contexts.append(context)
         sums.append(total)
@@ -94,7 +94,7 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    sentence: Tensor,
+    seq_ids: Tensor,
     lengths: Tensor,
     heads: int,
     dropout: float,
@@ -108,36 +108,36 @@ def _attend(
         even = sentences * longest == tokens
 
     if even:
-        rows = real = None
+        rows = valid = None
     else:
-        rows = sentence * longest + offsets(sentence, lengths)  # (T,) into B·N
-        real = torch.arange(longest, device=lengths.device) < lengths[:, None]  # (B, N)
+        rows = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
+        valid = torch.arange(longest, device=lengths.device) < lengths[:, None]  # (B, N)
 
     def per_head(packed: Tensor) -> Tensor:  # (T, H) -> (B, A, N, D)
-        padded = packed if rows is None else pad_rows(packed, rows, sentences * longest)
+        padded = packed if rows is None else pad_input(packed, rows, sentences * longest)
         return padded.view(sentences, longest, heads, width // heads).transpose(1, 2)
 
     queries, keys, values = per_head(query), per_head(key), per_head(value)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     mixed = torch.is_autocast_enabled(query.device.type)  # its tables would be in 16 bits
     if received and dropout == 0.0 and not differentiable and not mixed:
-        context, totals = _scored(queries, keys, values, real)
+        context, totals = _scored(queries, keys, values, valid)
     elif received:
         scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
-        if real is not None:
-            scores = scores.masked_fill(~real[:, None, None, :], torch.finfo(scores.dtype).min)
+        if valid is not None:
+            scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
         # Padding rows ask too, in the padded table; they count as zero.
-        asking = torch.ones(sentences, longest, device=query.device) if real is None else real
+        query_mask = torch.ones(sentences, longest, device=query.device) if valid is None else valid
         # Thresholds differ by less than 16-bit sums can tell apart, so these are in 32 bits at any precision.
         with torch.autocast(query.device.type, enabled=False):
             wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-            totals = torch.matmul(asking.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
+            totals = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
             totals = totals.sum((1, 2)).reshape(-1)  # (B·N)
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
         totals = None
-        mask = None if real is None else real[:, None, None, :]
+        mask = None if valid is None else valid[:, None, None, :]
         context = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
     context = context.transpose(1, 2).reshape(sentences * longest, width)
     if rows is not None:
@@ -146,19 +146,19 @@ def _attend(
     return context, totals
 
 
-def _scored(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+def _scored(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """Context (B, A, N, D) and received attention (B·N,) without gradients: one small table, overwritten in place.
 
-    All are (B, A, N, D) but ``real`` (B, N), which is None where nothing is padding.
+    All are (B, A, N, D) but ``valid`` (B, N), which is None where nothing is padding.
     """
     sentences, heads, longest, depth = queries.shape
     rows = sentences * heads  # a sentence's head is one product
     query, key, value = (part.reshape(rows, longest, depth) for part in (queries, keys, values))
     key = key.transpose(1, 2)
-    mask = asking = None
-    if real is not None:
-        mask = torch.zeros_like(real, dtype=query.dtype).masked_fill_(~real, torch.finfo(query.dtype).min)
-        mask, asking = (part[:, None].repeat_interleave(heads, 0) for part in (mask, real.to(query.dtype)))
+    mask = query_mask = None
+    if valid is not None:
+        mask = torch.zeros_like(valid, dtype=query.dtype).masked_fill_(~valid, torch.finfo(query.dtype).min)
+        mask, query_mask = (part[:, None].repeat_interleave(heads, 0) for part in (mask, valid.to(query.dtype)))
     step = rows  # on a GPU, where no cache would hold a part
     if query.device.type == "cpu":
         step = min(rows, torch.get_num_threads() * max(1, TABLE_NUMBERS // longest**2))
@@ -174,9 +174,9 @@ def _scored(queries: Tensor, keys: Tensor, values: Tensor, real: Tensor | None) 
             scores.add_(mask[block])
         torch.softmax(scores, -1, out=scores)
         torch.bmm(scores, value[block], out=context[block])
-        if asking is None:
+        if query_mask is None:
             torch.sum(scores, 1, out=totals[block])
         else:  # padding asks too, in the padded table; it counts as zero
-            torch.bmm(asking[block], scores, out=totals[block][:, None])
+            torch.bmm(query_mask[block], scores, out=totals[block][:, None])
     shape = (sentences, heads, longest)
     return context.view(*shape, depth), totals.view(shape).sum(1).reshape(-1)

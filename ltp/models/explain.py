@@ -11,7 +11,7 @@ from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.results.checkpoint import positions, read_config
 from ltp.results.examples import Sentence, Word
-from ltp.results.manifest import METRICS, RECORDS
+from ltp.results.manifest import MANIFESTS, METRICS
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
 
@@ -125,16 +125,16 @@ def load(run: str | Path) -> tuple[LTPForSequenceClassification, PreTrainedToken
 
 def _pruning_config(run: Path) -> dict[str, Any]:
     """The config of a run or conversion that drops tokens; LTPError says why another directory cannot be explained."""
-    mend = "expected a finished run of ltp, topk or manual"
+    fix = "expected a finished run of ltp, topk or manual"
     if (run / METRICS).is_file():
         metrics = read_metrics(run)
         if metrics["status"] != "complete":
-            raise LTPError(f"{shown(run)}: is {metrics['status']} ({metrics['reason']}) and has no model; {mend}")
+            raise LTPError(f"{shown(run)}: is {metrics['status']} ({metrics['reason']}) and has no model; {fix}")
         if metrics["method"] == "dense":
-            raise LTPError(f"{shown(run)}: is a dense model, which drops no tokens; {mend}")
-    if any((run / name).is_file() for name in RECORDS) and (problems := verify_run(run)):
+            raise LTPError(f"{shown(run)}: is a dense model, which drops no tokens; {fix}")
+    if any((run / name).is_file() for name in MANIFESTS) and (problems := verify_run(run)):
         raise LTPError(problems[0])
     config = read_config(run)
     if config.get("model_type") != "ltp" or config.get("prune_mode") == "none":
-        raise LTPError(f"{shown(run)}: is a model that drops no tokens; {mend}")
+        raise LTPError(f"{shown(run)}: is a model that drops no tokens; {fix}")
     return config

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from ltp.common.errors import LTPError
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.checkpoint import read_config, weight_shapes
-from ltp.results.manifest import RECORDS
+from ltp.results.manifest import MANIFESTS
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import PruningSettings
 
@@ -20,7 +20,7 @@ from ltp.settings.pruning import PruningSettings
 def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPForSequenceClassification:
     """A saved classifier, wrapped without pruning where it is a plain one; its labels checked against ``info``."""
     read_config(Path(checkpoint))  # its errors name the file
-    sealed = any((Path(checkpoint) / name).is_file() for name in RECORDS)
+    sealed = any((Path(checkpoint) / name).is_file() for name in MANIFESTS)
     if sealed and (problems := verify_run(checkpoint)):
         raise LTPError(problems[0])
     weight_shapes(Path(checkpoint))

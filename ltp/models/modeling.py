@@ -28,8 +28,8 @@ from ltp.models import prepacked_linear as linear
 from ltp.models import pruning as pruners
 from ltp.models.attention import packed_attention
 from ltp.models.configuration import LTPConfig, require_supported
-from ltp.models.packing import PackedTokens, count_tokens, first_rows
-from ltp.models.prepacked_linear import Layout, Project
+from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
+from ltp.models.prepacked_linear import PrepackedWeights, Project
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
@@ -76,7 +76,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         if config.prune_mode == "absolute_threshold":
             self.threshold_deltas = nn.Parameter(torch.zeros(self.layers))
         self.soft_temperature: float | None = None
-        self._layout = Layout()
+        self._prepacked = PrepackedWeights()
         self.post_init()
 
     @torch.no_grad()
@@ -145,11 +145,11 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def train(self, mode: bool = True) -> LTPForSequenceClassification:
         """As any module's; what inference laid out of the weights is let go."""
-        self._layout.forget()
+        self._prepacked.forget()
         return super().train(mode)
 
     def _apply(self, *arguments, **options):
-        self._layout.forget()  # the weights move, or change their precision
+        self._prepacked.forget()  # the weights move, or change their precision
         return super()._apply(*arguments, **options)
 
     def use_soft_masks(self, temperature: float | None) -> None:
@@ -169,18 +169,18 @@ class LTPForSequenceClassification(PreTrainedModel):
             attention_mask = torch.ones_like(input_ids)
         tokens = self._embed(input_ids, attention_mask, token_type_ids)
         if not return_kept:
-            tokens.source = None
+            tokens.indices = None
         original_lengths = tokens.lengths
         soft = self.training and self.soft_temperature is not None
         thresholds, rule = (self.thresholds(), None) if soft else (None, self.rule())
-        project = self._layout.projector(tokens.hidden)
+        project = self._prepacked.projector(tokens.hidden)
         kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
         regulariser = tokens.hidden.new_zeros(()) if soft else None
         attention_tokens, ffn_tokens = [], []
 
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
-            prunes = soft or rule.judges(index)
+            prunes = soft or rule.is_active(index)
             context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
             mask = None
             if prunes and soft:
@@ -188,18 +188,18 @@ class LTPForSequenceClassification(PreTrainedModel):
                 mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
                 regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
             elif prunes:
-                rows = rule.stay(index, received.detach(), tokens, original_lengths)
+                rows = rule.keep_indices(index, received.detach(), tokens, original_lengths)
                 if len(rows) < len(context):  # else nothing has to be copied
-                    context, tokens = context.index_select(0, rows), tokens.keep(rows)
+                    context, tokens = context.index_select(0, rows), tokens.select(rows)
             ffn_tokens.append(tokens.lengths)
             attended = _add_and_norm(project, layer.attention.output, context, tokens.hidden)
             wide = _widen(project, layer.intermediate, attended)
             hidden = _add_and_norm(project, layer.output, wide, attended)
             tokens.hidden = hidden if mask is None else hidden * mask[:, None]
             if kept is not None:
-                kept[tokens.source] += 1
+                kept[tokens.indices] += 1
 
-        logits = self._classify(tokens.hidden.index_select(0, first_rows(tokens.lengths)))
+        logits = self._classify(tokens.hidden.index_select(0, sequence_starts(tokens.lengths)))
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
@@ -211,22 +211,22 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def _embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None) -> PackedTokens:
         """Drop the padding once, at the door. Positions count real tokens, so left padding changes nothing."""
-        real = attention_mask.reshape(-1) != 0
-        source = real.nonzero().squeeze(1)  # (T,)
-        sentence = torch.div(source, input_ids.shape[1], rounding_mode="floor")
-        positions = (attention_mask != 0).long().cumsum(1).reshape(-1).index_select(0, source) - 1
+        valid = attention_mask.reshape(-1) != 0
+        indices = valid.nonzero().squeeze(1)  # (T,)
+        seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
+        positions = (attention_mask != 0).long().cumsum(1).reshape(-1).index_select(0, indices) - 1
         if self.config.base_model_type == "roberta":  # RoBERTa's positions start after the padding index
             positions = positions + self.config.pad_token_id + 1
-        ids = input_ids.reshape(-1).index_select(0, source)
-        types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, source)[None]
+        ids = input_ids.reshape(-1).index_select(0, indices)
+        types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, indices)[None]
         if types is None:
             types = torch.zeros_like(ids)[None]
         hidden = self.encoder.embeddings(input_ids=ids[None], token_type_ids=types, position_ids=positions[None])[0]
-        lengths = count_tokens(sentence, input_ids.shape[0])
+        lengths = count_tokens(seq_ids, input_ids.shape[0])
         if not lengths.all():
             row = int((lengths == 0).nonzero()[0])
             raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
-        return PackedTokens(hidden, sentence, lengths, source)
+        return PackedTokens(hidden, seq_ids, lengths, indices)
 
     def _attention(
         self, project: Project, attention: nn.Module, tokens: PackedTokens, received: bool
@@ -236,7 +236,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             query,
             key,
             value,
-            tokens.sentence,
+            tokens.seq_ids,
             tokens.lengths,
             self.heads,
             dropout=attention.dropout.p if self.training else 0.0,

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 # What torch's own compiler calls for such layers; not in every build of it.
 KERNEL = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-LAY_OUT = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+PREPACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 MEASURED = platform.machine().lower() in ("x86_64", "amd64")  # what it gains elsewhere is not known
 # Above so many rows laying out no longer counts.
 MOST_ROWS = 256
@@ -29,7 +29,7 @@ MOST_ROWS = 256
 # rows are filled up to one of eight numbers in each doubling: at most 48 kernels a shape, for 4 % more rows on average.
 SIZES_A_DOUBLING = 8
 
-# What `project` is, and what a Layout gives in its place.
+# What `project` is, and what a PrepackedWeights gives in its place.
 Project = Callable[..., Sequence[Tensor]]
 
 
@@ -40,7 +40,7 @@ def project(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Prepacked:
     """Layers side by side, laid out: weight (O, I), bias (O,), and each layer's O.
 
     ``state`` tells whether the layers are still what they were; ``originals`` keeps their memory from being given to
@@ -54,7 +54,7 @@ class _Known:
     widths: list[int]
 
 
-class Layout:
+class PrepackedWeights:
     """The weights of a model's linear layers as they are laid out. It is not part of the model: copies begin empty.
 
     A change of the weights is noticed where it leaves a trace: an optimiser's step, ``load_state_dict``, operations in
@@ -63,10 +63,10 @@ class Layout:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[nn.Module, ...], _Known] = {}  # by the layers that read the same values
+        self._known: dict[tuple[nn.Module, ...], _Prepacked] = {}  # by the layers that read the same values
 
     def __reduce__(self) -> tuple[type, tuple]:
-        return Layout, ()
+        return PrepackedWeights, ()
 
     def forget(self) -> None:
         """Let go of everything that is laid out."""
@@ -88,7 +88,7 @@ class Layout:
         if known is None:
             if rows > MOST_ROWS or (state := _state(layers)) is None:
                 return project(values, *layers, gelu=gelu)
-            known = self._known[layers] = _lay_out(layers, state)
+            known = self._known[layers] = _prepack(layers, state)
         activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
         filled = kernel_rows(rows)
         if filled > rows:
@@ -113,7 +113,7 @@ def _fits(values: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()
         and MEASURED
-        and None not in (KERNEL, LAY_OUT)
+        and None not in (KERNEL, PREPACK)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
@@ -137,10 +137,10 @@ def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
     return tuple(state)
 
 
-def _lay_out(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Known:
+def _prepack(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Prepacked:
     weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
     widths = [weight.shape[0] for weight in weights]
-    return _Known(state, weights + biases, LAY_OUT(torch.cat(weights)), torch.cat(biases), widths)
+    return _Prepacked(state, weights + biases, PREPACK(torch.cat(weights)), torch.cat(biases), widths)
 
 
 _steps = 0  # that any optimiser took: a fused one changes weights without counting it in them

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltp.models.packing import PackedTokens, first_rows, offsets, pad_rows
+from ltp.models.packing import PackedTokens, offsets, pad_input, sequence_starts
 
 SMALLEST_THRESHOLD = 1e-5  # the original's floor below which no score is judged
 
@@ -52,64 +52,64 @@ def soft_mask(scores: Tensor, threshold: Tensor, temperature: float) -> Tensor:
 def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
     """(T,) bool: tokens whose score, on any scale, reaches the threshold on that scale, and every first token."""
     kept = scores >= threshold
-    return kept.index_fill(0, first_rows(lengths), True)
+    return kept.index_fill(0, sequence_starts(lengths), True)
 
 
-def relative_to_largest(received: Tensor, sentence: Tensor, sentences: int) -> Tensor:
+def relative_to_largest(received: Tensor, seq_ids: Tensor, sentences: int) -> Tensor:
     """(T,) each score divided by the largest of its sentence."""
-    largest = received.new_zeros(sentences).scatter_reduce(0, sentence, received, "amax")
-    return received / largest.index_select(0, sentence)
+    largest = received.new_zeros(sentences).scatter_reduce(0, seq_ids, received, "amax")
+    return received / largest.index_select(0, seq_ids)
 
 
-def keep_topk(received: Tensor, sentence: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float) -> Tensor:
+def keep_topk(received: Tensor, seq_ids: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float) -> Tensor:
     """(T,) bool: in each sentence the k highest scores, the first token always among them.
 
     k = round(original length · rate), half to even, at least 1.
     """
     wanted = (original_lengths * rate).round().clamp(min=1)  # (B,)
     longest, sentences = int(lengths.max()), lengths.shape[0]
-    places = sentence * longest + offsets(sentence, lengths)  # (T,) into B·N
+    places = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
     # Scores are positive: 0 ranks padding last, infinity the first token first.
-    ranked = received.index_fill(0, first_rows(lengths), math.inf)
-    table = pad_rows(ranked, places, sentences * longest).view(sentences, longest)
+    ranked = received.index_fill(0, sequence_starts(lengths), math.inf)
+    table = pad_input(ranked, places, sentences * longest).view(sentences, longest)
     order = table.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(longest, device=order.device).expand_as(order))
-    return rank.view(-1).index_select(0, places) < wanted.index_select(0, sentence)
+    return rank.view(-1).index_select(0, places) < wanted.index_select(0, seq_ids)
 
 
 @dataclass(frozen=True)
 class Rule:
     """How a model prunes, as numbers: read once in a forward pass, since each look into a tensor costs.
 
-    ``needed`` (L,) is what a token's score must reach; a layer where it is 0 or less judges none. The score is, in
+    ``min_scores`` (L,) is what a token's score must reach; a layer where it is 0 or less drops none. The score is, in
     ``absolute_threshold``, the attention that the token receives, in the relative modes its share of the largest in its
     sentence. ``keep_rates`` (L,) is the share of the original tokens that ``topk`` leaves.
     """
 
     mode: str
-    needed: Sequence[float] = ()
+    min_scores: Sequence[float] = ()
     keep_rates: Sequence[float] = ()
 
     @classmethod
     def absolute(cls, thresholds: Sequence[float], heads: int, score_length: int) -> Rule:
-        """Keep a token whose importance reaches max(1e-5, θ); a layer with θ ≤ 0 judges none."""
+        """Keep a token whose importance reaches max(1e-5, θ); a layer with θ ≤ 0 drops none."""
         scale = heads * score_length  # importance() solved for what is received: a division less in every layer
-        needed = [max(threshold, SMALLEST_THRESHOLD) * scale if threshold > 0 else 0.0 for threshold in thresholds]
-        return cls("absolute_threshold", needed)
+        min_scores = [max(threshold, SMALLEST_THRESHOLD) * scale if threshold > 0 else 0.0 for threshold in thresholds]
+        return cls("absolute_threshold", min_scores)
 
-    def judges(self, layer: int) -> bool:
-        """Whether a layer scores and judges its tokens at all: scoring costs, so not where none can go."""
+    def is_active(self, layer: int) -> bool:
+        """Whether a layer scores its tokens at all: scoring costs, so not where none can go."""
         if self.mode == "none":
             return False
-        return self.keep_rates[layer] < 1.0 if self.mode == "topk" else self.needed[layer] > 0.0
+        return self.keep_rates[layer] < 1.0 if self.mode == "topk" else self.min_scores[layer] > 0.0
 
-    def stay(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
+    def keep_indices(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
         """(K,) rows of the tokens that stay after a layer's attention, rising."""
-        sentence, lengths = tokens.sentence, tokens.lengths
+        seq_ids, lengths = tokens.seq_ids, tokens.lengths
         if self.mode == "topk":
-            kept = keep_topk(received, sentence, lengths, original_lengths, self.keep_rates[layer])
+            kept = keep_topk(received, seq_ids, lengths, original_lengths, self.keep_rates[layer])
         elif self.mode == "absolute_threshold":
-            kept = keep_above(received, self.needed[layer], lengths)
+            kept = keep_above(received, self.min_scores[layer], lengths)
         else:
-            kept = keep_above(relative_to_largest(received, sentence, lengths.shape[0]), self.needed[layer], lengths)
+            kept = keep_above(relative_to_largest(received, seq_ids, lengths.shape[0]), self.min_scores[layer], lengths)
         return kept.nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""The figures of a study, drawn from points on the test split. Torch-free.
+"""The figures of a study, drawn from points on the test split.
 
 Methods differ in marker and line style as well as in colour (Okabe and Ito's palette), so every figure can be read
 in grey and by the colour-blind. Sizes fit one column of a two-column page.
@@ -136,7 +136,7 @@ def accuracy_figure(points: Sequence[Point], metric: str) -> Figure:
 
 
 def _limit(axes: Axes, points: Sequence[Point], below: set[Point]) -> None:
-    """Axis limits for ``points``; what lies ``below`` is marked at the edge and told in the label."""
+    """Axis limits for ``points``; what lies ``below`` is marked at the edge and named in the label."""
     highest = max(point.score + (point.score_sd or 0) for point in points)
     lowest = min(point.score - (point.score_sd or 0) for point in points)
     room = max(0.06 * (highest - lowest), 0.3)
@@ -146,8 +146,8 @@ def _limit(axes: Axes, points: Sequence[Point], below: set[Point]) -> None:
             axes.plot(point.flops, lowest - room, "v", color=COLOURS[point.method], clip_on=False, zorder=4)
         worst = min(below, key=lambda point: (point.score, point.flops))
         many = "1 setting" if len(below) == 1 else f"{len(below)} settings"
-        told = f"▼ off the axis: {many}, lowest {worst.score:.1f} at {worst.flops:.0f} %"
-        axes.set_xlabel(f"{axes.get_xlabel()}\n{told}")
+        note = f"▼ off the axis: {many}, lowest {worst.score:.1f} at {worst.flops:.0f} %"
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{note}")
 
 
 def tokens_figure(chosen: Sequence[Point]) -> Figure:
@@ -206,8 +206,8 @@ def thresholds_figure(points: Sequence[Point]) -> Figure:
     for (values, point), shade, dash in zip(lines, shades, dashes, strict=True):
         axes.plot(xs, values, color=shade, ls=dash, marker="o", ms=2.5 if layers < 13 else 1.5)
         # The hard stage's learning rate is no part of the name: it leaves thresholds as they are.
-        told = [part for part in point.label.split() if not part.startswith("learning_rate=")]
-        ends.append((values[-1], short_label(" ".join(told)), shade))
+        parts = [part for part in point.label.split() if not part.startswith("learning_rate=")]
+        ends.append((values[-1], short_label(" ".join(parts)), shade))
     final = _setting(lines[0][1], "final_token_threshold")
     if final is not None:
         start = [1000 * final * layer / layers for layer in xs]

@@ -1,4 +1,4 @@
-"""What a study found, in words: the sentences of the page, and how its numbers are written. Torch-free."""
+"""What a study found, in words: the sentences of the page, and how its numbers are written."""
 
 from __future__ import annotations
 

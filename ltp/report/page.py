@@ -1,4 +1,4 @@
-"""Tables and example sentences → index.html: one self-contained page to look at before reading. Torch-free.
+"""Tables and example sentences → index.html: one self-contained page to look at before reading.
 
 It asks for nothing from elsewhere, and its content security policy lets no script run but its own. Everything that
 comes from data is escaped. The same tables give the same bytes.
@@ -142,10 +142,10 @@ def _shown(sentence: Sentence) -> dict[str, Any]:
     words = []
     for word in sentence.words:
         when = "kept to the end" if word.layers == sentence.layers else f"dropped at layer {word.layers + 1}"
-        told = f"{word.text}: {when}"
+        tooltip = f"{word.text}: {when}"
         if len({life for _, life in word.pieces}) > 1:
-            told += " (" + ", ".join(f"{text} {life}" for text, life in word.pieces) + " layers)"
-        words.append({"word": word, "told": told, "deep": word.layers / sentence.layers > 0.6})
+            tooltip += " (" + ", ".join(f"{text} {life}" for text, life in word.pieces) + " layers)"
+        words.append({"word": word, "tooltip": tooltip, "deep": word.layers / sentence.layers > 0.6})
     after = sentence.left_after()
     right = None if sentence.probability is None else sentence.answer == sentence.expected
     return {"sentence": sentence, "words": words, "after": after, "right": right}

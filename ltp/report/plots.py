@@ -1,4 +1,4 @@
-"""Tables → figures for a paper: PNG (300 dpi) and SVG (text as text), one column wide. Torch-free.
+"""Tables → figures for a paper: PNG (300 dpi) and SVG (text as text), one column wide.
 
 Three a task: {task}-accuracy-vs-flops, {task}-tokens-per-layer, {task}-thresholds-per-layer. ltp.figures draws
 them. The same tables give the same bytes.

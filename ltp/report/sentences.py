@@ -1,4 +1,4 @@
-"""Sentences and how long their words live in a model that prunes; shown in a terminal, or kept as JSON. Torch-free.
+"""Sentences and how long their words live in a model that prunes; shown in a terminal, or kept as JSON.
 
 A word is what a tokenizer splits into pieces: it lives as long as the last of them. ``layers`` counts the layers that
 a word goes through to the end; a word with ``layers`` = l is dropped at layer l + 1, and L is never dropped.

@@ -1,4 +1,4 @@
-"""A study's charts as inline SVG for the page: every mark can be hovered, focused and followed to its run. Torch-free.
+"""A study's charts as inline SVG for the page: every mark can be hovered, focused and followed to its run.
 
 Colours are the page's (classes, not values), so that one drawing serves light, dark and print; markers and dashes tell
 the methods apart without them.
@@ -67,13 +67,15 @@ class Plot:
         self.add('<text class="m title" x="{x}" y="{y}">{t}</text>', x=(LEFT + right) / 2, y=self.height - 9, t=x_title)
         self.add('<text class="title" x="4" y="16">{t}</text>', t=y_title)
 
-    def mark(self, shape: str, x: float, y: float, classes: str, told: Sequence[str], link: str | None = None) -> None:
+    def mark(
+        self, shape: str, x: float, y: float, classes: str, tooltip: Sequence[str], link: str | None = None
+    ) -> None:
         """Draw a mark at the place (x, y) of the drawing, with what it tells and the element that it leads to."""
         self.add(
             '<a class="mark {classes}"{link} data-tip="{tip}" aria-label="{said}" tabindex="0" role="{role}">'
             '<title>{tip}</title><circle class="halo" cx="{x}" cy="{y}" r="12"/><path d="{path}"/></a>',
             classes=classes, link=Markup(' href="#{}"').format(link) if link else "", role="link" if link else "img",
-            tip="\n".join(told), said="; ".join(told), x=x, y=y, path=outline(shape, x, y),
+            tip="\n".join(tooltip), said="; ".join(tooltip), x=x, y=y, path=outline(shape, x, y),
         )  # fmt: skip
 
     def svg(self, name: str) -> Markup:
@@ -112,7 +114,7 @@ def label(value: float, among: Sequence[float]) -> str:
     return f"{value + 0.0:.{decimals}f}".replace("-", "−")
 
 
-def told_of(point: Point, metric: str) -> list[str]:
+def tooltip_of(point: Point, metric: str) -> list[str]:
     """What a setting's mark tells: scores and costs, seed by seed where there are several."""
 
     def spread(value: float | None) -> str:
@@ -162,9 +164,9 @@ def frontier_chart(points: Sequence[Point], chosen: set[str], metric: str, link:
             classes = f"{method}{'' if point.on_frontier else ' open'}{' chosen' if runs in chosen else ''}"
             lost = point in below
             y = plot.height - BOTTOM - 6 if lost else plot.y(point.score)
-            told = told_of(point, metric) + ["below the axis"] * lost
+            tooltip = tooltip_of(point, metric) + ["below the axis"] * lost
             shape = "down" if lost else method
-            plot.mark(shape, plot.x(point.flops), y, classes, told, link(point.rows[0]["run"]))
+            plot.mark(shape, plot.x(point.flops), y, classes, tooltip, link(point.rows[0]["run"]))
     return plot.svg(f"Test {metric} against FLOPs, {len(points)} settings")
 
 
@@ -191,8 +193,8 @@ def tokens_chart(chosen: Sequence[Point]) -> Markup | None:
         for layer, (share, tokens) in enumerate(zip(shares, [whole, *left], strict=True)):
             when = f"after layer {layer}" if layer else "into layer 1"
             name = f"{NAMES[point.method]} · {short_label(point.label)}"
-            told = [name, f"{when}: {share:.0f} % left", f"{tokens:.1f} tokens a sentence"]
-            plot.mark(point.method, plot.x(layer), plot.y(share), point.method, told)
+            tooltip = [name, f"{when}: {share:.0f} % left", f"{tokens:.1f} tokens a sentence"]
+            plot.mark(point.method, plot.x(layer), plot.y(share), point.method, tooltip)
     return plot.svg("Tokens left after each layer")
 
 
@@ -220,8 +222,8 @@ def thresholds_chart(points: Sequence[Point], chosen: set[str]) -> Markup | None
         plot.line(enumerate(line, 1), f"line ltp{stressed}")
         setting = short_label(" ".join(part for part in point.label.split() if not part.startswith("learning_rate=")))
         for layer, value in enumerate(line, 1):
-            told = [f"LTP · {setting}", f"layer {layer}: {value / 1000:.5f}"]
-            plot.mark("dot", plot.x(layer), plot.y(value), f"ltp{stressed}", told)
+            tooltip = [f"LTP · {setting}", f"layer {layer}: {value / 1000:.5f}"]
+            plot.mark("dot", plot.x(layer), plot.y(value), f"ltp{stressed}", tooltip)
     return plot.svg("Learned threshold of each layer")
 
 

@@ -1,4 +1,4 @@
-"""Is this folder a checkpoint that can be used? Told from its config and its weights' header. Torch-free.
+"""Is this folder a checkpoint that can be used? Told from its config and its weights' header.
 
 Weights are read from safetensors only: a pickle can run code.
 """

@@ -15,22 +15,22 @@ INFO, TOKENIZER = "task.json", "tokenizer"
 
 
 def verify(directory: str | Path) -> list[str]:
-    """What is wrong with a data directory, a line each, every file of tokens hashed; empty when sound. Torch-free."""
+    """What is wrong with a data directory, a line each, every file of tokens hashed; empty when sound."""
     folder = Path(directory)
     try:
         info = read_info(folder)
     except LTPError as error:
         return [str(error)]
-    mend = f"remove {folder} and run `ltp data` again"
+    fix = f"remove {folder} and run `ltp data` again"
     wrong = [name for name, size in info["files"].items() if split_size(folder / name) != size]
     if wrong:
-        return [f"{folder / name}: missing, truncated or changed; {mend}" for name in wrong]
+        return [f"{folder / name}: missing, truncated or changed; {fix}" for name in wrong]
     found = ((folder / name, file_problem(folder / name, digest)) for name, digest in info.get("sha256", {}).items())
-    return [f"{path}: {why}; {mend}" for path, why in found if why]
+    return [f"{path}: {why}; {fix}" for path, why in found if why]
 
 
 def read_info(directory: str | Path) -> dict[str, Any]:
-    """What a data directory's task.json says, torch-free. Raises LTPError where it is missing, broken or foreign."""
+    """What a data directory's task.json says. Raises LTPError where it is missing, broken or foreign."""
     path = Path(directory) / INFO
     if not path.is_file():
         raise LTPError(f"{path}: not there; make the data with `ltp data` (an interrupted run leaves none)")

@@ -56,16 +56,16 @@ def write_examples(path: str | os.PathLike, sentences: Sequence[Sentence], **fac
 
 def read_examples(path: str | os.PathLike) -> tuple[list[Sentence], dict[str, Any]]:
     """The sentences of :func:`write_examples`, and the facts. Raises LTPError for a file that is not one of its."""
-    mend = "delete it and make it again with `ltp explain --examples`"
+    fix = "delete it and make it again with `ltp explain --examples`"
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
-            raise LTPError(f"{shown(path)}: has schema {content['schema']!r}, expected {SCHEMA}; {mend}")
+            raise LTPError(f"{shown(path)}: has schema {content['schema']!r}, expected {SCHEMA}; {fix}")
         sentences = [_sentence(item) for item in content.pop("sentences")]
     except OSError as error:
-        raise LTPError(f"{shown(path)}: cannot be read ({error.strerror}); {mend}") from None
+        raise LTPError(f"{shown(path)}: cannot be read ({error.strerror}); {fix}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise LTPError(f"{shown(path)}: is damaged (not the JSON of example sentences); {mend}") from None
+        raise LTPError(f"{shown(path)}: is damaged (not the JSON of example sentences); {fix}") from None
     return sentences, content
 
 

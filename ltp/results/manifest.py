@@ -1,4 +1,4 @@
-"""Records: JSON files that seal the directory in which they lie, so that damage to it is found. Torch-free.
+"""Records: JSON files that seal the directory in which they lie, so that damage to it is found.
 
 A record carries the sha256 of the files beside it and a fingerprint of its own content: a cut, flipped or
 edited byte shows. It is written last and atomically, so its presence means that the directory is complete.
@@ -19,44 +19,44 @@ from ltp.common.io import canonical_sha256, file_sha256, plain, shown, sync, wri
 
 SCHEMA = 1
 METRICS, CONVERSION = "metrics.json", "conversion.json"
-RECORDS = (METRICS, CONVERSION)
+MANIFESTS = (METRICS, CONVERSION)
 
 # What sealed files end with: weights, configs, vocabularies, predictions; never logs or cards.
-SEALED_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")
+CHECKED_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")
 
-MEND = "delete its directory and run snakemake again"
+FIX = "delete its directory and run snakemake again"
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
     """The sha256 of a record's canonical JSON, without its ``timing`` and ``fingerprint``."""
-    told = {key: value for key, value in content.items() if key not in ("timing", "fingerprint")}
-    return canonical_sha256(told)
+    covered = {key: value for key, value in content.items() if key not in ("timing", "fingerprint")}
+    return canonical_sha256(covered)
 
 
-def _sealed_files(directory: Path) -> list[Path]:
+def _checked_files(directory: Path) -> list[Path]:
     return sorted(
         path
         for path in directory.iterdir()
         if path.is_file()
-        and path.suffix in SEALED_SUFFIXES
-        and path.name not in RECORDS
+        and path.suffix in CHECKED_SUFFIXES
+        and path.name not in MANIFESTS
         and not path.name.startswith(".")
     )
 
 
-def write_record(path: str | os.PathLike, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(path: str | os.PathLike, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Seal a directory: write ``path`` with ``content``, the sha256 of the files beside it, a fingerprint.
 
-    ``kind`` (such as "conversion") must be given again to :func:`read_record`. Call it last: the record says
+    ``kind`` (such as "conversion") must be given again to :func:`read_manifest`. Call it last: the record says
     that the directory is complete. Returns what was written. Raises LTPError when it cannot be written.
     """
     path = Path(path)
-    files = _sealed_files(path.parent)
+    files = _checked_files(path.parent)
     try:
         for file in files:  # the record must never survive a power cut that its files did not
             sync(file)
     except OSError as error:
-        why = f"cannot be sealed ({error.strerror}); mend that and run snakemake again"
+        why = f"cannot be sealed ({error.strerror}); fix that and run snakemake again"
         raise LTPError(f"{shown(path.parent)}: {why}") from None
     record = {"schema": SCHEMA, "kind": kind, **plain(content)}
     timing = record.pop("timing", None)
@@ -69,8 +69,8 @@ def write_record(path: str | os.PathLike, kind: str, content: Mapping[str, Any])
     return record
 
 
-def read_record(path: str | os.PathLike, kind: str) -> dict[str, Any]:
-    """Read a record written by :func:`write_record`; its schema, kind and fingerprint are checked.
+def read_manifest(path: str | os.PathLike, kind: str) -> dict[str, Any]:
+    """Read a record written by :func:`write_manifest`; its schema, kind and fingerprint are checked.
 
     The files that it names are not: :func:`verify_run` does that. Raises LTPError naming the file.
     """
@@ -83,21 +83,21 @@ def read_record(path: str | os.PathLike, kind: str) -> dict[str, Any]:
     except OSError as error:
         raise LTPError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
     except (ValueError, RecursionError):
-        raise LTPError(f"{name}: is damaged (not valid JSON); {MEND}") from None
+        raise LTPError(f"{name}: is damaged (not valid JSON); {FIX}") from None
     if not isinstance(record, dict):
-        raise LTPError(f"{name}: is damaged (not a JSON object); {MEND}")
+        raise LTPError(f"{name}: is damaged (not a JSON object); {FIX}")
     if record.get("schema") != SCHEMA:
         raise LTPError(
             f"{name}: has schema {record.get('schema')!r}, expected {SCHEMA} "
-            f"(damaged, or from another version of ltp); {MEND}"
+            f"(damaged, or from another version of ltp); {FIX}"
         )
     if record.get("kind") != kind:
-        raise LTPError(f"{name}: has kind {record.get('kind')!r}, expected {kind!r}; {MEND}")
+        raise LTPError(f"{name}: has kind {record.get('kind')!r}, expected {kind!r}; {FIX}")
     if "files" not in record or record.get("fingerprint") != fingerprint(record):
-        raise LTPError(f"{name}: does not match its own fingerprint (damaged or edited by hand); {MEND}")
+        raise LTPError(f"{name}: does not match its own fingerprint (damaged or edited by hand); {FIX}")
     timing = record.get("timing")
     if timing is not None and timing.pop("sha256", None) != canonical_sha256(timing):
-        raise LTPError(f"{name}: its timing does not match its sha256 (damaged or edited by hand); {MEND}")
+        raise LTPError(f"{name}: its timing does not match its sha256 (damaged or edited by hand); {FIX}")
     return record
 
 

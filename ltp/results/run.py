@@ -1,4 +1,4 @@
-"""The run directory: how a finished run is written, read and verified. Torch-free.
+"""The run directory: how a finished run is written, read and verified.
 
 A run directory holds a checkpoint, predictions.json and, written last and atomically, metrics.json, which is
 a record (see ltp.records). The schema of metrics.json lives here and nowhere else.
@@ -15,7 +15,7 @@ from typing import Any
 from ltp.common.errors import LTPError
 from ltp.common.io import plain, shown, write_json
 from ltp.common.names import METHODS, STAGES
-from ltp.results.manifest import MEND, METRICS, file_problem, read_record, write_record
+from ltp.results.manifest import FIX, METRICS, file_problem, read_manifest, write_manifest
 
 PREDICTIONS = "predictions.json"
 STATUSES = ("complete", "diverged")
@@ -57,20 +57,20 @@ def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[
         for name in ("config.json", PREDICTIONS):
             if not (path.parent / name).is_file():
                 raise LTPError(f"{shown(path.parent)}: lacks {name}, which a complete run must hold")
-    return write_record(path, "run", metrics)
+    return write_manifest(path, "run", metrics)
 
 
 def _check_schema(path: Path, metrics: Mapping[str, Any]) -> None:
     name = shown(path)
     for key, types in SCHEMA_TYPES.items():
         if key not in metrics:
-            raise LTPError(f"{name}: lacks the key {key!r}; {MEND}")
+            raise LTPError(f"{name}: lacks the key {key!r}; {FIX}")
         value = metrics[key]
         if (None if value is None else type(value)) not in types:
-            raise LTPError(f"{name}: {key} is {value!r:.60}, which has the wrong type; {MEND}")
+            raise LTPError(f"{name}: {key} is {value!r:.60}, which has the wrong type; {FIX}")
     for key, allowed in (("status", STATUSES), ("method", METHODS), ("stage", STAGES)):
         if metrics[key] not in allowed:
-            raise LTPError(f"{name}: {key} is {metrics[key]!r}, expected one of {', '.join(allowed)}; {MEND}")
+            raise LTPError(f"{name}: {key} is {metrics[key]!r}, expected one of {', '.join(allowed)}; {FIX}")
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def read_metrics(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path)
     if path.name != METRICS:
         path = path / METRICS
-    metrics = read_record(path, "run")
+    metrics = read_manifest(path, "run")
     _check_schema(path, metrics)
     return metrics
 
@@ -102,5 +102,5 @@ def read_predictions(directory: str | os.PathLike) -> dict[str, dict[str, list]]
     path = Path(directory) / PREDICTIONS
     why = file_problem(path, read_metrics(directory)["files"].get(PREDICTIONS))
     if why:
-        raise LTPError(f"{shown(path)}: {why}; {MEND}")
+        raise LTPError(f"{shown(path)}: {why}; {FIX}")
     return json.loads(path.read_bytes())

@@ -11,12 +11,12 @@ from typing import Any
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.results import dataset
-from ltp.results.manifest import MEND, METRICS, RECORDS, file_problem, read_record
+from ltp.results.manifest import FIX, MANIFESTS, METRICS, file_problem, read_manifest
 from ltp.results.run import CHECKPOINT, DATA, PREDICTIONS, read_metrics
 
 
 def verify_files(directory: Path, files: Mapping[str, str], only: tuple[str, ...] | None = None) -> list[str]:
-    """What is wrong with the files (name → sha256) that a record seals, one line each; empty when sound.
+    """What is wrong with the files (name → sha256) that a record seals, one line each; empty when ok.
 
     ``only`` limits the hashing to files of these names; of the others, presence alone is checked.
     """
@@ -26,13 +26,13 @@ def verify_files(directory: Path, files: Mapping[str, str], only: tuple[str, ...
         hashed = only is None or name in only
         why = file_problem(file, sha256) if hashed else (None if file.is_file() else "is missing")
         if why:
-            problems.append(f"{shown(file)}: {why}; {MEND}")
+            problems.append(f"{shown(file)}: {why}; {FIX}")
     return problems
 
 
-def _verify_record(path: Path) -> list[str]:
+def _verify_manifest(path: Path) -> list[str]:
     try:
-        record = read_metrics(path) if path.name == METRICS else read_record(path, path.stem)
+        record = read_metrics(path) if path.name == METRICS else read_manifest(path, path.stem)
     except LTPError as error:
         return [str(error)]
     return verify_files(path.parent, record["files"])
@@ -43,49 +43,49 @@ def verify_run(directory: str | os.PathLike) -> list[str]:
     directory = Path(directory)
     if (directory / DATA).exists():
         return dataset.verify(directory)
-    found = [directory / name for name in RECORDS if (directory / name).exists()] or [directory / METRICS]
-    return [problem for path in found for problem in _verify_record(path)]
+    found = [directory / name for name in MANIFESTS if (directory / name).exists()] or [directory / METRICS]
+    return [problem for path in found for problem in _verify_manifest(path)]
 
 
 def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Check all data, every run and every conversion below ``root``.
 
-    Returns the directories that are sound, and (directory, why) for those that are not: damaged, unfinished,
+    Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished,
     or made from a parent that has been replaced since. Raises LTPError when ``root`` is not a folder.
     """
     if not os.path.isdir(root):
         raise LTPError(f"{shown(root)}: is not a folder; expected the folder of results")
-    sound: list[Path] = []
-    unsound: list[tuple[Path, str]] = []
+    ok: list[Path] = []
+    corrupt: list[tuple[Path, str]] = []
     for directory, finished in _walk(Path(root)):
         if finished:
             problems = verify_run(directory)
         else:
             problems = [f"{shown(directory)}: is not finished (no {METRICS}); run snakemake again"]
-        unsound += [(directory, problem) for problem in problems]
+        corrupt += [(directory, problem) for problem in problems]
         if not problems:
-            sound.append(directory)
-    made = [directory for directory in sound if not (directory / DATA).exists()]
+            ok.append(directory)
+    made = [directory for directory in ok if not (directory / DATA).exists()]
     prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in made}
     for directory in made:
         parent = _record(directory).get("parent")
         known = prints.get(os.path.realpath(parent["path"])) if isinstance(parent, dict) else None
         if known is not None and known != parent.get("fingerprint"):
-            sound.remove(directory)
+            ok.remove(directory)
             made_from = shown(parent["path"])
-            unsound.append((directory, f"{shown(directory)}: was made from an earlier {made_from}; {MEND}"))
-    return sound, unsound
+            corrupt.append((directory, f"{shown(directory)}: was made from an earlier {made_from}; {FIX}"))
+    return ok, corrupt
 
 
 def _record(directory: Path) -> dict[str, Any]:
-    return json.loads(next(directory / name for name in RECORDS if (directory / name).exists()).read_bytes())
+    return json.loads(next(directory / name for name in MANIFESTS if (directory / name).exists()).read_bytes())
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
     """(directory, whether it has a record) for every directory that is a run or was to become one."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        finished = any(name in names for name in (*RECORDS, DATA))
+        finished = any(name in names for name in (*MANIFESTS, DATA))
         if finished or CHECKPOINT in subfolders or "model.safetensors" in names or PREDICTIONS in names:
             yield Path(folder), finished
         if CHECKPOINT in subfolders:

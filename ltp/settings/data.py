@@ -1,4 +1,4 @@
-"""The settings of one data set: where its text comes from, how it is split and tokenised. Torch-free."""
+"""The settings of one data set: where its text comes from, how it is split and tokenised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task is: its text columns, its labels and how it is scored. One table; custom tasks enter as data. Torch-free.
+"""What a task is: its text columns, its labels and how it is scored. One table; custom tasks enter as data.
 
 The GLUE rows follow the benchmark's own definition (Wang et al., 2019, https://gluebenchmark.com) and the column
 names of the Hub's ``nyu-mll/glue``.

@@ -1,4 +1,4 @@
-"""The settings of one conversion and of one training, checked when made. Torch-free.
+"""The settings of one conversion and of one training, checked when made.
 
 The command line makes one flag of each field, and the grid one key, so a setting is described once, here.
 """

@@ -1,4 +1,4 @@
-"""From a table as it was read to examples that fit the task: text, perhaps a second text, and a label. Torch-free.
+"""From a table as it was read to examples that fit the task: text, perhaps a second text, and a label.
 
 Everything a later stage would stumble over is found here, and named by table, row and value.
 """
@@ -123,7 +123,7 @@ def _class_number(value: Any, task: Task) -> int:
     if text == "-1":
         raise LTPError("is -1, a hidden label; use a labelled split")
     shown = ", ".join(names[:10]) + ("…" if len(names) > 10 else "")
-    raise LTPError(f"is {text!r}, expected one of {shown}; mend it, or name all classes in labels")
+    raise LTPError(f"is {text!r}, expected one of {shown}; fix it, or name all classes in labels")
 
 
 def _score(value: Any, task: Task) -> float:

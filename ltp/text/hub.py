@@ -34,7 +34,7 @@ def read_hub(settings: DataSettings, task: Task) -> Source:
     subset = settings.subset or (task.name if task.is_glue and name == GLUE else None)
     revision = settings.revision or (GLUE_REVISION if name == GLUE else None)
     sought = f"hub: data set {name}" + (f", configuration {subset}" if subset else "")
-    mend = "or download it elsewhere and set source: local with its path"
+    fix = "or download it elsewhere and set source: local with its path"
     online = not datasets.config.HF_HUB_OFFLINE
     try:
         if online:
@@ -49,11 +49,11 @@ def read_hub(settings: DataSettings, task: Task) -> Source:
             # The prefix keeps a folder of this name from being read in its place.
             loaded = datasets.load_dataset(f"hf://datasets/{name}", subset, revision=revision)
     except Exception as error:  # the client raises its own, the network's, the system's and Arrow's
-        raise LTPError(f"{sought}: {_reason(error, 'data set', revision)}; {mend}") from None
+        raise LTPError(f"{sought}: {_reason(error, 'data set', revision)}; {fix}") from None
     found = _commit(loaded)
     if revision and _COMMIT.fullmatch(revision) and found != revision and (found or not online):
         # Without network the client takes the newest copy in its cache, whichever commit was asked for.
-        raise LTPError(f"{sought}: the cache has revision {found}, expected {revision}; check the network, {mend}")
+        raise LTPError(f"{sought}: the cache has revision {found}, expected {revision}; check the network, {fix}")
     tables = {split_name(split): table_of(data, f"{name} {split}") for split, data in loaded.items()}
     return Source(tables, {"source": "hub", "path": name, "subset": subset, "revision": found or revision})
 
@@ -104,9 +104,9 @@ def _reason(error: BaseException, kind: str, revision: str | None) -> str:
     """Why the client failed, in words that say what to do."""
     kinds = _kinds(error)
     if "RevisionNotFoundError" in kinds:
-        return f"it has no revision {revision!r}; mend revision"
+        return f"it has no revision {revision!r}; fix revision"
     if kinds & {"RepositoryNotFoundError", "HFValidationError", "DatasetNotFoundError"}:
-        return f"no such {kind} on the Hub, or a private one; mend its name, or log in with `hf auth login`"
+        return f"no such {kind} on the Hub, or a private one; fix its name, or log in with `hf auth login`"
     if _unreachable(error):
         return "the Hub cannot be reached from this machine and its cache has no copy; check the network"
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".;")

@@ -1,4 +1,4 @@
-"""Text in local files: TSV, CSV, JSON Lines, Parquet, GLUE's original download, saved `datasets`. Torch-free."""
+"""Text in local files: TSV, CSV, JSON Lines, Parquet, GLUE's original download, saved `datasets`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _read_file(path: Path, task: Task, name: str) -> Table:
     except UnicodeDecodeError as error:
         raise LTPError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except Exception as error:  # pandas' and Arrow's parsers raise many kinds
-        raise LTPError(f"{path}: not readable as {path.suffix[1:]} ({first_line(error)}); mend that line") from None
+        raise LTPError(f"{path}: not readable as {path.suffix[1:]} ({first_line(error)}); fix that line") from None
     renames = {old: new for old, new in task.download_columns if new not in frame.columns}
     frame = frame.rename(columns=renames)
     if task.may_lack_text and task.label_column in frame.columns:

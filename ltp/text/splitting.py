@@ -1,4 +1,4 @@
-"""Which examples train, validate and test: a source's own splits, or cuts of its training text. Torch-free."""
+"""Which examples train, validate and test: a source's own splits, or cuts of its training text."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettin
     rng = np.random.default_rng([settings.split_seed, len(SPLITS)])
     train = whole.iloc[take(strata(whole["label"], task.kind), np.arange(len(whole)), size, rng)[0]]
     frames = frames | {"train": train, "validation": validation, "test": validation if test is None else test}
-    # Told, not mended: GLUE's own splits share texts (CoLA's a few), and scores are compared on these very splits.
+    # Told, not fixed: GLUE's own splits share texts (CoLA's a few), and scores are compared on these very splits.
     seen = set(keys(train))
     shared = {name: int(keys(frame).isin(seen).sum()) for name, frame in frames.items() if name != "train"}
     return frames, {"texts_shared_with_train": shared}
@@ -158,5 +158,5 @@ def _expect_classes(train: pd.DataFrame, task: Task) -> None:
         if number not in seen:
             raise LTPError(
                 f"labels: no training example of task {task.name} is labelled {name}; expected some of each of "
-                f"{', '.join(task.labels[:10])}; use more train_examples, or mend labels"
+                f"{', '.join(task.labels[:10])}; use more train_examples, or fix labels"
             )

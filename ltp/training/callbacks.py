@@ -41,7 +41,7 @@ class CheckpointByTime(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         """Save where the time has come, but not after the last step."""
         due = time.monotonic() - self.last >= self.seconds and state.global_step < state.max_steps
-        if distributed.as_main_decides(due):
+        if distributed.broadcast_from_main(due):
             control.should_save = True
 
     def on_save(self, args, state, control, **kwargs):

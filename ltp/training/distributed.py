@@ -59,7 +59,7 @@ def wait() -> None:
         torch.distributed.barrier()
 
 
-def leave() -> None:
+def destroy_group() -> None:
     """Close the process group, after the last thing that needs the others."""
     if count() > 1:
         import torch.distributed
@@ -68,7 +68,7 @@ def leave() -> None:
             torch.distributed.destroy_process_group()
 
 
-def as_main_decides(decision: bool) -> bool:
+def broadcast_from_main(decision: bool) -> bool:
     """The main process's decision, in all of them: clocks differ, and one that saves alone would wait for ever."""
     if count() == 1:
         return decision
@@ -76,6 +76,6 @@ def as_main_decides(decision: bool) -> bool:
     import torch.distributed
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    told = torch.tensor([decision], dtype=torch.uint8, device=device)
-    torch.distributed.broadcast(told, src=0)
-    return bool(told.item())
+    shared = torch.tensor([decision], dtype=torch.uint8, device=device)
+    torch.distributed.broadcast(shared, src=0)
+    return bool(shared.item())

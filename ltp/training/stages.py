@@ -23,7 +23,7 @@ from ltp.models.configuration import LTPConfig
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.checkpoint import WEIGHTS
 from ltp.results.dataset import TOKENIZER
-from ltp.results.manifest import read_record
+from ltp.results.manifest import read_manifest
 from ltp.results.run import METRICS, PREDICTIONS, read_metrics, write_predictions, write_run
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import PruningSettings
@@ -39,12 +39,12 @@ from ltp.training.trainer import THRESHOLDS, make_trainer
 
 STATE = "checkpoint"  # the resumable state of a training, inside its run directory
 STATE_SETTINGS = "settings.json"
-TEACHING = "train_logits.safetensors"  # a dense run's outputs on the training split, for distillation
+TRAIN_LOGITS = "train_logits.safetensors"  # a dense run's outputs on the training split, for distillation
 # Each stage shuffles in an order of its own: one that trains on a part of the split sees another part than its parent.
 STAGE_SEEDS = {"base": 0, "soft": 1000, "hard": 2000}
 TENSORBOARD = "tensorboard"  # its logs, inside the run directory
 # What an earlier run may have left in the directory: it must not pass for this one's. The record goes first.
-RESULTS = (METRICS, PREDICTIONS, WEIGHTS, TEACHING, "config.json", "README.md")
+RESULTS = (METRICS, PREDICTIONS, WEIGHTS, TRAIN_LOGITS, "config.json", "README.md")
 # What a hard run takes over from the soft run that learned its thresholds, and under which name.
 INHERITED = {
     "temperature": "temperature",
@@ -73,7 +73,7 @@ def train(
     under soft masks) or ``hard`` (fine-tunes the weights with tokens removed). An interrupted training goes on
     from its last checkpoint, if the same settings made it. ``teacher`` is the dense run that distillation learns
     from, itself trained with ``teach``. A loss that is no number ends the run with status "diverged". Raises LTPError
-    for what the user can mend.
+    for what the user can fix.
 
     Several processes (see ltp.processes) share the training where a launcher has started them: each takes its part of
     every batch, and the main one writes.
@@ -86,11 +86,11 @@ def train(
     output = Path(output)
     splits, info = load(data)
     parent = _parent(stage, Path(checkpoint))
-    described = _describe(stage, method, settings, info, parent)
+    described = _run_metadata(stage, method, settings, info, parent)
     distributed.join()
     if parent and parent["status"] != "complete":
         _clear_results(output)
-        return _give_up(output, described, f"parent {checkpoint}: {parent['reason']}", started)
+        return _record_failure(output, described, f"parent {checkpoint}: {parent['reason']}", started)
 
     torch.manual_seed(settings.seed)  # the new classifier is drawn here
     model = _load_model(stage, checkpoint, revision, settings, info)
@@ -113,7 +113,7 @@ def train(
         evaluated = evaluate(trainer, {name: splits[name] for name in names}, info)
         taught = trainer.predict(splits["train"]).predictions[0] if teach else None
     except Diverged as reason:
-        return _give_up(output, described, str(reason), started)
+        return _record_failure(output, described, str(reason), started)
 
     tokens = round(settings.epochs * sum(splits["train"]["length"]))
     predictions = evaluated.pop("predictions")
@@ -131,13 +131,13 @@ def train(
             "resumed": resume is not None,
         },
     }
-    distributed.leave()
+    distributed.destroy_group()
     if not distributed.is_main():
         return metrics
     _save(model, stage, data, output)
     write_predictions(output, predictions)
     if taught is not None:
-        save_file({"logits": torch.from_numpy(taught)}, output / TEACHING)
+        save_file({"logits": torch.from_numpy(taught)}, output / TRAIN_LOGITS)
     (output / "README.md").write_text(model_card(metrics, info), encoding="utf-8")
     metrics = write_run(output, metrics)
     shutil.rmtree(output / STATE, ignore_errors=True)
@@ -154,7 +154,7 @@ def _teacher(
         raise LTPError(f"distillation: {settings.distillation} needs --teacher, the dense run to learn from")
     if problems := verify_run(teacher):
         raise LTPError(problems[0])
-    path = Path(teacher) / TEACHING
+    path = Path(teacher) / TRAIN_LOGITS
     if not path.is_file():
         raise LTPError(f"{path}: is not there; train the dense run with --teach")
     logits = load_file(path)["logits"]
@@ -167,7 +167,7 @@ def _parent(stage: str, checkpoint: Path) -> dict[str, Any] | None:
     """The record of what this stage starts from, its weights checked; None for an encoder from outside."""
     for name, kind in ((METRICS, "run"), (CONVERSION, "conversion")):
         if (checkpoint / name).is_file():
-            record = read_metrics(checkpoint) if kind == "run" else read_record(checkpoint / name, kind)
+            record = read_metrics(checkpoint) if kind == "run" else read_manifest(checkpoint / name, kind)
             if problems := verify_run(checkpoint):
                 raise LTPError(problems[0])
             return {**record, "path": str(checkpoint)}
@@ -178,7 +178,7 @@ def _parent(stage: str, checkpoint: Path) -> dict[str, Any] | None:
     return None
 
 
-def _describe(
+def _run_metadata(
     stage: str, method: str, settings: TrainingSettings, info: Mapping[str, Any], parent: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What is known of a run before it starts: the part of metrics.json that says what it is."""
@@ -278,11 +278,11 @@ def _clear_foreign_state(output: Path, described: Mapping[str, Any]) -> None:
     write_json(mark, wanted)
 
 
-def _give_up(output: Path, described: Mapping[str, Any], reason: str, started: float) -> dict[str, Any]:
+def _record_failure(output: Path, described: Mapping[str, Any], reason: str, started: float) -> dict[str, Any]:
     """Record a run that came to nothing, so that the others go on and the tables can say why it is missing."""
     timing = {"total_seconds": time.monotonic() - started}
     empty = {"metrics": {}, "flops": {}, "layers": {}, "timing": timing}
-    distributed.leave()
+    distributed.destroy_group()
     if not distributed.is_main():
         return {**described, **empty, "status": "diverged", "reason": reason}
     metrics = write_run(output, {**described, **empty, "status": "diverged", "reason": reason})

@@ -14,12 +14,12 @@ from helpers import tiny
 from transformers import RobertaConfig
 
 from ltp.analysis.summary import SUMMARY_COLUMNS
-from ltp.benchmark import backends as contenders
+from ltp.benchmark import backends as backends
 from ltp.benchmark import plots as speed_plots
 from ltp.benchmark import runner as bench_module
 from ltp.benchmark import table as speed
 from ltp.benchmark import timing
-from ltp.benchmark.backends import CONTENDERS, MaskedOnly
+from ltp.benchmark.backends import BACKENDS, MaskedOnly
 from ltp.benchmark.calibration import SHAPES, calibrate, kept_after, random_model
 from ltp.benchmark.runner import Settings, benchmark, benchmark_study
 from ltp.benchmark.texts import batches, read_texts
@@ -29,24 +29,24 @@ from ltp.common.errors import LTPError
 from ltp.models import flops
 from ltp.models.modeling import BASE_MODELS
 
-WITHOUT_COMPILER = [item.name for item in CONTENDERS if "compiler" not in item.needs and "onnx" not in item.needs]
+WITHOUT_COMPILER = [item.name for item in BACKENDS if "compiler" not in item.needs and "onnx" not in item.needs]
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
 
 
 @pytest.fixture(scope="module")
 def table(tiny_study, tmp_path_factory):
-    """A benchmark of all contenders but the compiled one, which takes a minute to compile."""
+    """A benchmark of all backends but the compiled one, which takes a minute to compile."""
     path = tmp_path_factory.mktemp("speed") / "speed.csv"
-    names = [item.name for item in CONTENDERS if "compiler" not in item.needs]
+    names = [item.name for item in BACKENDS if "compiler" not in item.needs]
     names = names if HAS_ONNX else WITHOUT_COMPILER
     settings = Settings(batch_sizes=(1, 4), sentences=6, repeats=2, lengths=(6, 12), only=names)
     return path, benchmark([str(tiny_study.converted)], [tiny_study.data], path, settings)
 
 
-def test_a_row_for_each_contender_text_and_batch_size(table):
+def test_a_row_for_each_backend_text_and_batch_size(table):
     path, rows = table
-    names = {row["contender"] for row in rows}
-    assert names == {item.name for item in CONTENDERS if item.name in names} and len(names) >= len(WITHOUT_COMPILER)
+    names = {row["backend"] for row in rows}
+    assert names == {item.name for item in BACKENDS if item.name in names} and len(names) >= len(WITHOUT_COMPILER)
     padded = 2
     assert len(rows) == 2 * (3 * len(names) - 2 * padded)  # text cut to one length needs no padding
     with path.open(encoding="utf-8", newline="") as stream:
@@ -54,20 +54,20 @@ def test_a_row_for_each_contender_text_and_batch_size(table):
     assert list(written[0]) == list(speed.COLUMNS) and len(written) == len(rows)
     for row in written:
         assert float(row["min_ms"]) <= float(row["median_ms"]) <= float(row["max_ms"])
-        assert row["contender"] != "hf-dynamic" or float(row["speedup"]) == 1.0
+        assert row["backend"] != "hf-dynamic" or float(row["speedup"]) == 1.0
         assert row["mean_tokens"] == row["max_length"] or row["cut"] == "false"
 
 
 def test_those_that_should_agree_do(table):
-    exact = {item.name for item in CONTENDERS if item.exact}
+    exact = {item.name for item in BACKENDS if item.exact}
     for row in table[1]:
-        if row["contender"] in exact:
+        if row["backend"] in exact:
             assert row["agreement"] == 1.0 and row["largest_difference"] < 1e-4
         assert 0 <= row["agreement"] <= 1
 
 
 def test_pruning_is_measured_against_the_same_engine(table):
-    rows = {row["contender"]: row for row in table[1] if row["batch"] == 1 and not row["cut"]}
+    rows = {row["backend"]: row for row in table[1] if row["batch"] == 1 and not row["cut"]}
     pairs = {"hf-masked": "hf-padded", "ltp": "ltp-dense", "ltp-onnx": "onnx", "ltp-onnx-int8": "onnx-int8"}
     for name, unpruned in pairs.items():
         if name in rows:
@@ -78,10 +78,10 @@ def test_pruning_is_measured_against_the_same_engine(table):
     assert rows["ltp-dense"]["unpruned"] == "" and rows["ltp-dense"]["flops_reduction"] == 1.0
 
 
-def test_onnx_contenders_take_part(table):
+def test_onnx_backends_take_part(table):
     if not HAS_ONNX:
         pytest.skip("the extra `onnx` is not installed")
-    assert {"onnx", "onnx-int8", "ltp-onnx", "ltp-onnx-int8"} <= {row["contender"] for row in table[1]}
+    assert {"onnx", "onnx-int8", "ltp-onnx", "ltp-onnx-int8"} <= {row["backend"] for row in table[1]}
 
 
 def test_the_table_is_shown_and_drawn(table):
@@ -93,15 +93,15 @@ def test_the_table_is_shown_and_drawn(table):
     assert names == {stem + kind for stem in stems for kind in (".png", ".svg")}
 
 
-def test_a_contender_that_answers_otherwise_voids_the_table(tiny_study, tmp_path, monkeypatch):
+def test_a_backend_that_answers_otherwise_voids_the_table(tiny_study, tmp_path, monkeypatch):
     def reversed_classes(bench):
-        run = contenders._base(bench)
+        run = backends._base(bench)
         return lambda batch: run(batch)[:, ::-1]
 
     wrong = [
-        dataclasses.replace(item, make=reversed_classes) if item.name == "hf-sorted" else item for item in CONTENDERS
+        dataclasses.replace(item, make=reversed_classes) if item.name == "hf-sorted" else item for item in BACKENDS
     ]
-    monkeypatch.setattr(bench_module, "CONTENDERS", wrong)
+    monkeypatch.setattr(bench_module, "BACKENDS", wrong)
     settings = Settings(sentences=6, repeats=1, only=["hf-sorted"])
     with pytest.raises(LTPError, match=r"hf-sorted: answers only .* of the sentences as it should"):
         benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
@@ -112,7 +112,7 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
     monkeypatch.setattr(bench_module.shutil, "which", lambda name: None)
     settings = Settings(batch_sizes=(1,), sentences=4, repeats=1, only=["hf-compiled"])
     rows = benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
-    assert [row["contender"] for row in rows] == ["hf-dynamic", "ltp"]
+    assert [row["backend"] for row in rows] == ["hf-dynamic", "ltp"]
     assert "hf-compiled: left out: torch.compile needs a C++ compiler" in capsys.readouterr().err
 
 
@@ -272,7 +272,7 @@ def test_the_points_of_a_study_are_timed_against_its_dense_model(tiny_study, tmp
     )
     settings = Settings(batch_sizes=(2,), sentences=4, repeats=1, only=("hf-dynamic",))
     rows = benchmark_study(tmp_path, tmp_path / "speed.csv", settings)
-    assert {row["model"] for row in rows} == {"mini"} and {row["contender"] for row in rows} == {"hf-dynamic", "ltp"}
+    assert {row["model"] for row in rows} == {"mini"} and {row["backend"] for row in rows} == {"hf-dynamic", "ltp"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--data", "d", "--study", "results"]])
@@ -282,6 +282,6 @@ def test_either_models_and_text_or_a_study(arguments, capsys):
 
 
 def test_a_damaged_table_of_times_names_what_makes_it_again(tmp_path):
-    (tmp_path / "speed.csv").write_text("contender\n")
+    (tmp_path / "speed.csv").write_text("backend\n")
     with pytest.raises(LTPError, match=r"lacks column title .*make it again with `ltp benchmark`"):
         speed.show(tmp_path / "speed.csv")

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 import ltp
 from ltp.common.errors import LTPError
 from ltp.conversion.convert import CONVERSION, convert
-from ltp.results.manifest import read_record
+from ltp.results.manifest import read_manifest
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import PruningSettings
 
@@ -59,7 +59,7 @@ def test_only_config_keys_and_thresholds_are_new(checkpoint, tmp_path, mode):
     assert {name: new[name] for name in vars(pruning)} == vars(pruning)
 
     assert record["status"] == "complete" and record["pruning"] == vars(pruning) and record["parent"] is None
-    assert read_record(converted / CONVERSION, "conversion") == record and verify_run(converted) == []
+    assert read_manifest(converted / CONVERSION, "conversion") == record and verify_run(converted) == []
     assert set(record["files"]) >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (converted / name).read_bytes() == (checkpoint / name).read_bytes()

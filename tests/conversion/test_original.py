@@ -16,7 +16,7 @@ from ltp.common.errors import LTPError
 from ltp.conversion.convert import THRESHOLDS, convert
 from ltp.conversion.original import threshold_deltas
 from ltp.models.pruning import rising
-from ltp.results.manifest import read_record
+from ltp.results.manifest import read_manifest
 from ltp.settings.pruning import PruningSettings
 
 
@@ -81,7 +81,7 @@ def test_the_weights_are_copied_byte_for_byte_and_the_unused_left_out(tmp_path):
 def test_the_conversion_says_how_the_model_prunes(tmp_path, capsys):
     theirs = original(tmp_path / "theirs", "topk_0.2_4l")
     assert main(["convert", "--checkpoint", str(theirs), "--output", str(tmp_path / "ours")]) == 0
-    pruning = read_record(tmp_path / "ours/conversion.json", "conversion")["pruning"]
+    pruning = read_manifest(tmp_path / "ours/conversion.json", "conversion")["pruning"]
     assert (pruning["prune_mode"], pruning["token_keep_rate"]) == ("topk", 0.2)
     config = json.loads((tmp_path / "ours/config.json").read_text())
     assert (config["model_type"], config["base_model_type"]) == ("ltp", "roberta")

@@ -28,12 +28,12 @@ RUNS = {  # stage → its directory below the copy of the project
     "hard": HOME / "ltp/temperature~0.01/lambda~0.2/hard/lr~0.001",
 }
 TARGETS = ("base", "soft", "hard", "tables")  # all but figures and the page, which take longer than the rest
-RECORDS = {"data": "task.json", "convert": "conversion.json"}
+MANIFESTS = {"data": "task.json", "convert": "conversion.json"}
 
 
 def record(stage: str) -> Path:
     """The file whose presence says that a stage is complete."""
-    return RUNS[stage] / RECORDS.get(stage, "metrics.json")
+    return RUNS[stage] / MANIFESTS.get(stage, "metrics.json")
 
 
 def grid_of(encoder: Path, text: Path, **sections) -> dict:

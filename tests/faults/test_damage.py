@@ -139,7 +139,7 @@ def test_damage_is_named_refused_and_never_averaged_in(finished, monkeypatch, ca
     capfd.readouterr()
     assert main(["verify", "results"]) == 1
     out = capfd.readouterr().out
-    assert any(line.startswith("UNSOUND") and str(RUNS[stage]) in line for line in out.splitlines())
+    assert any(line.startswith("CORRUPT") and str(RUNS[stage]) in line for line in out.splitlines())
 
     if stage in NEXT:
         following = "soft" if name == "train_logits.safetensors" else NEXT[stage]  # the first that reads the file

@@ -205,11 +205,11 @@ def test_a_grid_that_is_read_while_it_is_written_is_refused(tmp_path, material):
 def test_waiting_for_a_lock_is_not_needed_after_a_kill(tmp_path):
     """The system lets go of a lock when its holder is killed."""
     code = (
-        "import sys, time; from ltp.common.locks import keep\n"
-        "keep(sys.argv[1], 'wait'); print('held', flush=True); time.sleep(600)"
+        "import sys, time; from ltp.common.locks import acquire_until_exit\n"
+        "acquire_until_exit(sys.argv[1], 'wait'); print('held', flush=True); time.sleep(600)"
     )
     from ltp.common.errors import LTPError
-    from ltp.common.locks import alone, hold
+    from ltp.common.locks import exclusive, hold
 
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
@@ -220,6 +220,6 @@ def test_waiting_for_a_lock_is_not_needed_after_a_kill(tmp_path):
         holder.kill()
         holder.wait()
     started = time.monotonic()
-    with alone(tmp_path):
+    with exclusive(tmp_path):
         assert (tmp_path / NAME).read_text().startswith(f"process {os.getpid()} of ")
     assert time.monotonic() - started < 60 and not tmp_path.exists()

@@ -99,7 +99,7 @@ def test_the_farewell_adds_up_only_the_jobs_of_this_time(grid):
     for name, seconds in (("old", 100.0), ("a", 3.0), ("b", 4.5)):
         (root / f"benchmarks/{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:00:03\n")
     os.utime(root / "benchmarks/old.tsv", (0, 0))
-    lines = progress.farewell(root).splitlines()
+    lines = progress.final_summary(root).splitlines()
     assert lines[0].startswith(f"tables  {root}/summary.csv")
     assert not any(line.startswith(("plots", "page")) for line in lines)
     assert "for 2 jobs; job seconds × threads ÷ (cores × wall seconds) = 8 ÷ (2 × " in lines[-1]

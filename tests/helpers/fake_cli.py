@@ -14,7 +14,7 @@ import fake_study  # tests copy both files, this one into the package
 
 from ltp.cli import plots, progress, report
 from ltp.results.examples import write_examples
-from ltp.results.manifest import write_record
+from ltp.results.manifest import write_manifest
 
 
 def main() -> int:
@@ -41,7 +41,7 @@ def main() -> int:
         (output / "task.json").write_text(json.dumps(info))
     elif command == "convert":
         output.mkdir(parents=True, exist_ok=True)
-        write_record(output / "conversion.json", "conversion", {})
+        write_manifest(output / "conversion.json", "conversion", {})
     elif command == "train":
         wanted = ("temperature", "lambda", "learning_rate", "epochs")
         settings = {name: float(flags[key]) for name in wanted if (key := name.replace("_", "-")) in flags}

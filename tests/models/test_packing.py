@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltp.models.packing import PackedTokens, count_tokens, first_rows, offsets, pad_rows
+from ltp.models.packing import PackedTokens, count_tokens, offsets, pad_input, sequence_starts
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -22,11 +22,11 @@ def pack(lengths: list[int]) -> PackedTokens:
 @given(LENGTHS)
 def test_rows_of_a_batch(lengths):
     tokens = pack(lengths)
-    assert count_tokens(tokens.sentence, len(lengths)).tolist() == lengths
-    assert first_rows(tokens.lengths).tolist() == [sum(lengths[:index]) for index in range(len(lengths))]
+    assert count_tokens(tokens.seq_ids, len(lengths)).tolist() == lengths
+    assert sequence_starts(tokens.lengths).tolist() == [sum(lengths[:index]) for index in range(len(lengths))]
     places = [place for length in lengths for place in range(length)]
-    assert offsets(tokens.sentence, tokens.lengths).tolist() == places
-    assert torch.equal(tokens.sentence * 10 + offsets(tokens.sentence, tokens.lengths), tokens.source)
+    assert offsets(tokens.seq_ids, tokens.lengths).tolist() == places
+    assert torch.equal(tokens.seq_ids * 10 + offsets(tokens.seq_ids, tokens.lengths), tokens.indices)
 
 
 def test_a_sentence_without_tokens_counts_zero():
@@ -37,15 +37,15 @@ def test_a_sentence_without_tokens_counts_zero():
 def test_keeping_rows(lengths, data):
     """Lengths, sentences and sources follow the rows that stay, in order, and gradients reach them only."""
     tokens = pack(lengths)
-    starts = set(first_rows(tokens.lengths).tolist())
+    starts = set(sequence_starts(tokens.lengths).tolist())
     rows = [row for row in range(sum(lengths)) if row in starts or data.draw(st.booleans())]
     tokens.hidden.requires_grad_()
-    kept = tokens.keep(torch.tensor(rows))
+    kept = tokens.select(torch.tensor(rows))
     assert kept.hidden[:, 0].tolist() == rows
-    assert kept.source.tolist() == [int(tokens.source[row]) for row in rows]
-    assert kept.sentence.tolist() == [int(tokens.sentence[row]) for row in rows]
+    assert kept.source.tolist() == [int(tokens.indices[row]) for row in rows]
+    assert kept.sentence.tolist() == [int(tokens.seq_ids[row]) for row in rows]
     assert kept.lengths.tolist() == [kept.sentence.tolist().count(index) for index in range(len(lengths))]
-    assert set(kept.source[first_rows(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
+    assert set(kept.source[sequence_starts(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
     kept.hidden.sum().backward()
     assert tokens.hidden.grad.nonzero()[:, 0].tolist() == rows
 
@@ -53,7 +53,7 @@ def test_keeping_rows(lengths, data):
 @given(LENGTHS)
 def test_from_packed_to_padded_and_back(lengths):
     tokens = pack(lengths)
-    padded = pad_rows(tokens.hidden + 1, tokens.source, 10 * len(lengths))
+    padded = pad_input(tokens.hidden + 1, tokens.indices, 10 * len(lengths))
     assert padded.shape == (10 * len(lengths), 1)
-    assert torch.equal(padded[tokens.source], tokens.hidden + 1)
+    assert torch.equal(padded[tokens.indices], tokens.hidden + 1)
     assert int((padded != 0).sum()) == sum(lengths)

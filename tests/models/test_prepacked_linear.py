@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ltp.models import prepacked_linear as linear
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.models.prepacked_linear import MOST_ROWS, Layout, kernel_rows, project
+from ltp.models.prepacked_linear import MOST_ROWS, PrepackedWeights, kernel_rows, project
 
 pytestmark = pytest.mark.skipif(linear.KERNEL is None, reason="torch was built without oneDNN")
 
@@ -29,7 +29,7 @@ def layers():
 
 @pytest.fixture
 def layout():
-    return Layout()
+    return PrepackedWeights()
 
 
 def run(layout, values, *layers, **options):
@@ -40,7 +40,7 @@ def run(layout, values, *layers, **options):
 @given(rows=st.integers(1, MOST_ROWS + 40), count=st.integers(1, 3), gelu=st.booleans(), seed=st.integers(0, 99))
 def test_gives_what_the_layers_give(rows, count, gelu, seed):
     torch.manual_seed(seed)
-    layout, layers = Layout(), [nn.Linear(24, width) for width in (16, 16, 8)[:count]]
+    layout, layers = PrepackedWeights(), [nn.Linear(24, width) for width in (16, 16, 8)[:count]]
     values = torch.randn(rows, 24)
     with torch.no_grad():
         found = run(layout, values, *layers, gelu=gelu)
@@ -99,7 +99,7 @@ def test_eval_lets_go_of_what_may_have_changed_unseen():
     batch = tiny.batch(tiny.sentences([5, 9]))
     with torch.no_grad():
         before = model(**batch).logits
-        assert model._layout._known
+        assert model._prepacked._known
         for weight in model.parameters():
             weight.data.mul_(1.1)  # a change through .data leaves no trace
         after = model.eval()(**batch).logits
@@ -140,8 +140,8 @@ def test_moving_a_model_lets_go():
     model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["absolute_threshold"])
     with torch.no_grad():
         model(**tiny.batch(tiny.sentences([5, 9])))
-        assert model._layout._known
-        assert not model.double()._layout._known
+        assert model._prepacked._known
+        assert not model.double()._prepacked._known
         assert model(**tiny.batch(tiny.sentences([5, 9]))).logits.dtype == torch.float64
 
 
@@ -256,9 +256,9 @@ def test_a_model_copies_saves_and_loads_as_before(tmp_path):
     batch = tiny.batch(tiny.sentences([5, 9, 12]))
     with torch.no_grad():
         expected = model(**batch).logits
-        assert model._layout._known
+        assert model._prepacked._known
         model.save_pretrained(tmp_path)
         pickled = pickle.loads(pickle.dumps(model))
         for other in (copy.deepcopy(model), pickled, LTPForSequenceClassification.from_pretrained(tmp_path)):
-            assert not other._layout._known
+            assert not other._prepacked._known
             torch.testing.assert_close(other(**batch).logits, expected, rtol=0, atol=0)

@@ -144,17 +144,17 @@ def test_the_absolute_rule_is_importance_against_the_threshold(lengths, threshol
     received, sentence, counts = scored(lengths)
     rule = Rule.absolute([threshold], heads, score_length)
     if threshold <= 0:
-        assert not rule.judges(0)
+        assert not rule.is_active(0)
         return
     tokens = PackedTokens(received[:, None], sentence, counts)
     scores = importance(received, heads, score_length)
     near = (scores / max(threshold, SMALLEST_THRESHOLD) - 1).abs() < 1e-5
     expected = keep_above(scores, max(threshold, SMALLEST_THRESHOLD), counts)
-    kept = torch.zeros_like(expected).index_fill_(0, rule.stay(0, received, tokens, counts), True)
-    assert rule.judges(0) and torch.equal(kept[~near], expected[~near])
+    kept = torch.zeros_like(expected).index_fill_(0, rule.keep_indices(0, received, tokens, counts), True)
+    assert rule.is_active(0) and torch.equal(kept[~near], expected[~near])
 
 
 def test_which_layers_judge():
-    assert not Rule("none").judges(0)
-    assert [Rule("topk", keep_rates=[1.0, 0.5]).judges(layer) for layer in (0, 1)] == [False, True]
-    assert [Rule("threshold", [0.0, 0.2]).judges(layer) for layer in (0, 1)] == [False, True]
+    assert not Rule("none").is_active(0)
+    assert [Rule("topk", keep_rates=[1.0, 0.5]).is_active(layer) for layer in (0, 1)] == [False, True]
+    assert [Rule("threshold", [0.0, 0.2]).is_active(layer) for layer in (0, 1)] == [False, True]

@@ -14,7 +14,7 @@ from helpers.fake_study import metrics_of, write
 from ltp.cli import verify as verify_command
 from ltp.common.errors import LTPError
 from ltp.common.io import write_json
-from ltp.results.manifest import fingerprint, read_record, write_record
+from ltp.results.manifest import fingerprint, read_manifest, write_manifest
 from ltp.results.run import read_metrics, read_predictions, write_predictions, write_run
 from ltp.results.verify import verify_run, verify_tree
 
@@ -26,7 +26,7 @@ def run(tmp_path):
 
 
 def one_line(problem):
-    """The message of an error, after checking that it is one line that says how to mend it."""
+    """The message of an error, after checking that it is one line that says how to fix it."""
     text = str(problem)
     assert "\n" not in text and "run snakemake again" in text
     return text
@@ -182,13 +182,13 @@ def test_model_card_and_logs_may_change(run):
 
 def test_conversion_is_sealed_the_same_way(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    write_record(tmp_path / "conversion.json", "conversion", {"prune_mode": "topk"})
-    assert read_record(tmp_path / "conversion.json", "conversion")["prune_mode"] == "topk"
+    write_manifest(tmp_path / "conversion.json", "conversion", {"prune_mode": "topk"})
+    assert read_manifest(tmp_path / "conversion.json", "conversion")["prune_mode"] == "topk"
     assert verify_run(tmp_path) == []
     (tmp_path / "config.json").write_text("{ }")
     assert "config.json" in one_line(verify_run(tmp_path)[0])
     with pytest.raises(LTPError, match="expected 'run'"):
-        read_record(tmp_path / "conversion.json", "run")
+        read_manifest(tmp_path / "conversion.json", "run")
 
 
 def test_full_disk_leaves_the_old_file_and_no_litter(tmp_path):
@@ -226,15 +226,15 @@ def test_tree_tells_sound_damaged_unfinished_and_outdated(tmp_path, capsys):
     (tmp_path / "going/checkpoint").mkdir(parents=True)
     (tmp_path / "going/checkpoint/model.safetensors").write_bytes(b"half")
 
-    sound, unsound = verify_tree(tmp_path)
+    sound, corrupt = verify_tree(tmp_path)
     assert sorted(path.name for path in sound) == ["base", "child"]
-    why = {path.name: one_line(problem) for path, problem in unsound}
+    why = {path.name: one_line(problem) for path, problem in corrupt}
     assert set(why) == {"old", "damaged", "going"}
     assert "earlier" in why["old"] and "sha256" in why["damaged"] and "not finished" in why["going"]
 
     assert verify_command.run(argparse.Namespace(root=str(tmp_path))) == 1
     shown = capsys.readouterr()
-    assert shown.out.count("UNSOUND") == 3 and "2 sound, 3 unsound" in shown.err
+    assert shown.out.count("CORRUPT") == 3 and "2 sound, 3 corrupt" in shown.err
     assert verify_command.run(argparse.Namespace(root=str(parent))) == 0
     with pytest.raises(LTPError, match="not a folder"):
         verify_tree(tmp_path / "nowhere")

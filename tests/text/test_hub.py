@@ -161,10 +161,10 @@ def test_a_model_comes_without_its_pickle(online):
             "no subset",
             "hub: data set nyu-mll/glue, configuration rte: BuilderConfig 'rte' not found. Available: ['sst2']",
         ),
-        ("no data set", "hub: data set acme/none: no such data set on the Hub, or a private one; mend its name"),
+        ("no data set", "hub: data set acme/none: no such data set on the Hub, or a private one; fix its name"),
         ("no column", "acme/reviews train: no column 'sentence', it has body, label"),
-        ("no model", "hub: model acme/none: no such model on the Hub, or a private one; mend its name"),
-        ("no model commit", "hub: model acme/encoder: it has no revision 'v9'; mend revision"),
+        ("no model", "hub: model acme/none: no such model on the Hub, or a private one; fix its name"),
+        ("no model commit", "hub: model acme/encoder: it has no revision 'v9'; fix revision"),
         ("no name", "hub: model a/b/c: no such model on the Hub"),
     ],
 )

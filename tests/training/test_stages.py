@@ -21,7 +21,7 @@ from ltp.settings.pruning import PruningSettings
 from ltp.text.dataset import load
 from ltp.text.prepare import prepare
 from ltp.training.evaluation import evaluate_checkpoint
-from ltp.training.stages import STATE, TEACHING, train
+from ltp.training.stages import STATE, TRAIN_LOGITS, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -108,7 +108,7 @@ def test_distillation_learns_from_the_dense_run(tiny_study, soft, tmp_path):
     """From the outputs that it wrote: those of each training sentence, in the order of the data."""
     dense = tmp_path / "dense"
     train("base", "dense", str(tiny_study.encoder), tiny_study.data, dense, BASE, teach=True)
-    logits = load_file(dense / TEACHING)["logits"]
+    logits = load_file(dense / TRAIN_LOGITS)["logits"]
     model = AutoModelForSequenceClassification.from_pretrained(dense).eval()
     splits, _ = load(tiny_study.data)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_distillation_learns_from_the_dense_run(tiny_study, soft, tmp_path):
     run = tmp_path / "refused"
     assert "distillation: 0.5 needs --teacher" in refusal("soft", "ltp", *arguments, run, distilled)
     message = refusal("soft", "ltp", *arguments, run, distilled, teacher=tiny_study.base)
-    assert f"{tiny_study.base / TEACHING}: is not there; train the dense run with --teach" in message
+    assert f"{tiny_study.base / TRAIN_LOGITS}: is not there; train the dense run with --teach" in message
 
 
 def test_regression_on_pairs(tiny_encoder, tmp_path):

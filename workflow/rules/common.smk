@@ -17,7 +17,7 @@ os.environ.update(
 )
 
 
-def or_one_line(make, given):
+def fail_cleanly(make, given):
     """``make(given)``. Its LTPError ends Snakemake in one line; a WorkflowError would add a place in this file."""
     try:
         return make(given)
@@ -29,12 +29,12 @@ def or_one_line(make, given):
 DEFAULT_GRID = "config/grid.yaml"
 
 if not workflow.overwrite_configfiles:  # a grid on the command line stands in the place of this one, not on top
-    or_one_line(load_file, DEFAULT_GRID)  # of a broken file it says more than Snakemake does
+    fail_cleanly(load_file, DEFAULT_GRID)  # of a broken file it says more than Snakemake does
 
     configfile: DEFAULT_GRID
 
 
-GRID = or_one_line(Grid, config)
+GRID = fail_cleanly(Grid, config)
 
 
 if not workflow.local_exec:  # the limit in profiles/default is this machine's; a cluster's own scheduler hands out GPUs
@@ -68,10 +68,10 @@ wildcard_constraints:
     pruning=f"ltp|{BASELINE}",
 
 
-def begin():
+def acquire_study_lock():
     """Two workflows on the same results would take each other's files away: the second is refused in one line."""
     try:
-        locks.keep(GRID.results_dir, "wait for it or end it; two workflows cannot share their results")
+        locks.acquire_until_exit(GRID.results_dir, "wait for it or end it; two workflows cannot share their results")
         progress.start(GRID, workflow.cores if workflow.local_exec else workflow.nodes)  # jobs at a time
     except LTPError as error:
         raise SystemExit(str(error))
