@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltp.common.errors import LTPError
 from ltp.grid.grid import Grid, Run
+from ltp.results.dataset import read_info
 from ltp.settings.data import DataSettings
 
-# Training examples and mean word pieces (special tokens included) of a task's training text, for a data set that is
-# not prepared yet. GLUE's sizes are the benchmark's own; the lengths are rounded.
+# Training examples and mean word pieces (special tokens included) of a task's training text, used until the data are
+# prepared. GLUE's sizes are the benchmark's own; the lengths are rounded.
 KNOWN_SIZES = {
     "rte": (2_490, 70),
     "mrpc": (3_668, 53),
@@ -29,7 +30,7 @@ KNOWN_SIZES = {
 
 @dataclass(frozen=True)
 class Size:
-    """A task's training split; ``examples`` is None where nobody knows before the data are prepared."""
+    """A task's training split; ``examples`` is None where it is unknown until the data are prepared."""
 
     examples: int | None
     mean_length: float  # word pieces
@@ -45,13 +46,13 @@ def task_size(results_dir: str, settings: DataSettings) -> Size:
     """The size of a task's training split: measured where the data are prepared, else as known of the task."""
     known, length = KNOWN_SIZES.get(settings.task, (None, settings.max_length))
     length = min(length, settings.max_length)
-    if settings.source == "packaged" and known:  # one piece of text, split here; a tenth each where nothing is said
+    if settings.source == "packaged" and known:  # not split yet; by default a tenth each is held out
         for held_out in (settings.validation_examples, settings.test_examples):
             known -= held_out if held_out is not None else KNOWN_SIZES[settings.task][0] // 10
     try:
-        info = json.loads(Path(results_dir, settings.task, "data", "task.json").read_text(encoding="utf-8"))
+        info = read_info(Path(results_dir, settings.task, "data"))
         known, length, measured = info["examples"]["train"], info["mean_length"]["train"], True
-    except (OSError, ValueError, KeyError, TypeError):
+    except (LTPError, OSError, KeyError, TypeError):
         measured = False
     asked = settings.train_examples
     examples = known if asked is None else asked if known is None else min(asked, known)
@@ -59,7 +60,7 @@ def task_size(results_dir: str, settings: DataSettings) -> Size:
 
 
 def run_tokens(run: Run, size: Size) -> float | None:
-    """Tokens that a training sees: examples × mean length × epochs."""
+    """Tokens that a training sees: examples × mean length × epochs; None where the examples are unknown."""
     return None if size.tokens is None else size.tokens * run.settings["epochs"]
 
 
@@ -99,9 +100,8 @@ def render_plan(grid: Grid, tokens_per_second: float, jobs: int = 1) -> str:
     unknown = [name for name, size in sizes.items() if size.examples is None]
     if unknown:
         files = " ".join(f"{grid.results_dir}/{name}/data/task.json" for name in unknown)
-        lines.append(
-            f"Not counted, since nobody knows the size of {', '.join(unknown)} yet: snakemake --cores 1 {files}"
-        )
+        names = ", ".join(unknown)
+        lines.append(f"Not counted, size unknown until the data are prepared: {names}; snakemake --cores 1 {files}")
     return "\n".join(lines)
 
 
