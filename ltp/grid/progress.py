@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,8 +19,10 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import write_text
+from ltp.grid.candidates import warn_of_unequal_candidates
 from ltp.grid.grid import Grid
-from ltp.grid.plan import run_tokens, stage_of, task_sizes
+from ltp.grid.plan import run_tokens, stage_of
+from ltp.grid.sizes import task_sizes
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
 
@@ -30,7 +33,10 @@ UNKNOWN_TOKENS = 100_000.0  # assumed for a run whose data are not prepared and 
 
 
 def start(grid: Grid, cores: int) -> None:
-    """Write the planned runs and the time to the folder of results, for ``report`` and ``final_summary``."""
+    """Write the planned runs and the time to the folder of results, for ``report`` and ``final_summary``.
+
+    Warns on stderr where the methods have unequal numbers of settings.
+    """
     sizes = task_sizes(grid)
     runs = {
         os.path.relpath(run.directory, grid.results_dir): {
@@ -43,6 +49,8 @@ def start(grid: Grid, cores: int) -> None:
     Path(grid.results_dir).mkdir(parents=True, exist_ok=True)
     state = {"started": time.time(), "cores": cores, "runs": runs}
     write_text(Path(grid.results_dir, STATE), json.dumps(state))
+    for line in warn_of_unequal_candidates(grid, sizes):
+        print(line, file=sys.stderr)
 
 
 def _state(results_dir: str | Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltp.grid.grid import Grid, Run
-from ltp.grid.plan import run_tokens, task_size
+from ltp.grid.plan import run_tokens
+from ltp.grid.sizes import task_size
 from ltp.results.checkpoint import read_config
 
 LIBRARIES_MB = 600  # PyTorch, transformers, datasets

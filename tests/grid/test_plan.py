@@ -8,7 +8,7 @@ import pytest
 from helpers import fake_study
 
 from ltp.common.errors import LTPError
-from ltp.grid import plan, progress
+from ltp.grid import plan, progress, sizes
 from ltp.grid.grid import Grid
 
 GRID = {
@@ -30,7 +30,7 @@ def prepare(grid, examples: int, mean_length: float) -> None:
     for task in grid.config.tasks:
         folder = Path(grid.results_dir, task, "data")
         folder.mkdir(parents=True)
-        info = {"schema": 1, "examples": {"train": examples}, "mean_length": {"train": mean_length}}
+        info = {"schema": 1, "examples": {"train": examples, "validation": 100}, "mean_length": {"train": mean_length}}
         (folder / "task.json").write_text(json.dumps(info))
 
 
@@ -49,11 +49,11 @@ def test_tokens_are_examples_times_length_times_epochs(grid):
 
 
 def test_before_the_data_are_there_known_sizes_serve(grid):
-    assert plan.task_sizes(grid) == {"rotten_tomatoes": plan.Size(5000, 27, False)}
+    assert sizes.task_sizes(grid) == {"rotten_tomatoes": sizes.Size(5000, 27, False, 853)}
     whole = Grid({"tasks": {"rotten_tomatoes": {}, "mnli": {"data": {"max_length": 20}}}, "results_dir": "none"})
-    sizes = plan.task_sizes(whole)
-    assert sizes["rotten_tomatoes"].examples == 8530 - 2 * 853
-    assert sizes["mnli"] == plan.Size(392_702, 20, False)
+    found = sizes.task_sizes(whole)
+    assert found["rotten_tomatoes"].examples == 8530 - 2 * 853
+    assert found["mnli"] == sizes.Size(392_702, 20, False, 9815 // 2)
 
 
 def test_a_task_of_unknown_size_is_named_with_the_way_to_know_it():
@@ -61,7 +61,7 @@ def test_a_task_of_unknown_size_is_named_with_the_way_to_know_it():
     text = plan.render_plan(Grid({"tasks": {"own": own}, "results_dir": "none"}), 1000.0)
     assert "until the data are prepared: own; snakemake --cores 1 none/own/data/task.json" in text
     asked = Grid({"tasks": {"own": own}, "data": {"train_examples": 10}, "results_dir": "none"})
-    assert plan.task_sizes(asked)["own"] == plan.Size(10, 128, False)
+    assert sizes.task_sizes(asked)["own"] == sizes.Size(10, 128, False, None)
 
 
 def finish(grid, directory: str, seconds: float, **other) -> None:
@@ -128,7 +128,7 @@ def test_a_damaged_data_set_counts_as_one_that_is_not_there(grid, content):
     folder = Path(grid.results_dir, "rotten_tomatoes", "data")
     folder.mkdir(parents=True)
     (folder / "task.json").write_text(content)
-    assert plan.task_sizes(grid) == {"rotten_tomatoes": plan.Size(5000, 27, False)}
+    assert sizes.task_sizes(grid) == {"rotten_tomatoes": sizes.Size(5000, 27, False, 853)}
 
 
 def test_progress_without_a_workflow_says_so(tmp_path):
