@@ -22,6 +22,8 @@ from typing import Any
 from ltp.grid.reader import GridConfig, load_file, read_config, tag
 from ltp.grid.schema import TRAINING_KEYS
 
+_What = tuple[str, str, int]  # task, method, seed
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -107,18 +109,20 @@ class Grid:
             converted = self._add_conversion((task, "manual", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "manual", seed), trained, point, converted)
 
-    def _add_conversion(self, what: tuple, settings: dict, directory: str, base: Run) -> Conversion:
+    def _add_conversion(self, what: _What, settings: dict[str, Any], directory: str, base: Run) -> Conversion:
         conversion = Conversion(*what, settings, directory, base.directory, base.output)
         self.conversions[directory] = conversion
         return conversion
 
-    def _add_hard_runs(self, what: tuple, section: dict, point: str, parent: Run | Conversion) -> None:
+    def _add_hard_runs(self, what: _What, section: dict[str, Any], point: str, parent: Run | Conversion) -> None:
         task, method, seed = what
         for rate in section["learning_rates"]:
             settings, directory = section | {"learning_rate": rate}, f"{point}/hard/lr~{tag(rate)}"
             self._add_run((task, method, "hard", seed), settings, directory, parent.directory, parent.output)
 
-    def _add_run(self, what: tuple, section: dict, directory: str, checkpoint: str, parent: str) -> Run:
+    def _add_run(
+        self, what: tuple[str, str, str, int], section: dict[str, Any], directory: str, checkpoint: str, parent: str
+    ) -> Run:
         task, method, stage, seed = what
         settings = {key: value for key, value in section.items() if key in TRAINING_KEYS and value is not None}
         settings["seed"] = seed
@@ -151,7 +155,12 @@ class Grid:
     def training_flags(self, directory: str) -> str:
         """The flags of ``ltp train`` but ``--data`` and ``--output``, quoted for a shell."""
         run = self.runs[directory]
-        what = {"stage": run.stage, "method": run.method, "checkpoint": run.checkpoint, "teacher": run.teacher}
+        what: dict[str, Any] = {
+            "stage": run.stage,
+            "method": run.method,
+            "checkpoint": run.checkpoint,
+            "teacher": run.teacher,
+        }
         if run.stage == "base":
             what |= {"revision": self.config.model["revision"], "teach": self._distils(run.task)}
         return flags(what | dict(run.settings))

@@ -114,7 +114,7 @@ def _seconds_left(
         return None
     usual = sum(seconds.values()) / len(seconds)
     begun = set(begun)
-    left = [
+    left: list[float] = [
         run["tokens"] * seconds.get(run["stage"], usual) * (0.5 if name in begun else 1.0)  # half done, on average
         for name, run in runs.items()
         if name not in finished
@@ -133,8 +133,9 @@ def _metrics(run_dir: Path) -> dict[str, Any] | None:
 def _total_seconds(run_dir: Path) -> float:
     """Seconds that a complete run took; 0 for any other."""
     metrics = _metrics(run_dir)
-    complete = metrics is not None and metrics["status"] == "complete"
-    return metrics["timing"].get("total_seconds") or 0.0 if complete else 0.0
+    if metrics is None or metrics["status"] != "complete":
+        return 0.0
+    return metrics["timing"].get("total_seconds") or 0.0
 
 
 def _mtime(path: Path) -> float:

@@ -29,7 +29,7 @@ def tag(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{float(value):.12g}"
 
 
-def load_file(path: str | Path) -> dict:
+def load_file(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises LTPError, in one line, for a file that is missing or is not one."""
     path = Path(path)
     if not path.is_file():

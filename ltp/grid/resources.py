@@ -14,6 +14,7 @@ from ltp.grid.grid import Grid, Run
 from ltp.grid.plan import run_tokens
 from ltp.grid.sizes import task_size
 from ltp.results.checkpoint import read_config
+from ltp.settings.data import DataSettings
 
 LIBRARIES_MB = 600  # PyTorch, transformers, datasets
 SNAKEMAKE_MB = 400  # a submitted job is started through two more Snakemakes
@@ -69,7 +70,8 @@ def encoder_shape(grid: Grid) -> Shape:
 def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:
     """Main memory of a training, in MB: the libraries, the model with its optimiser, one batch's activations."""
     shape, settings = encoder_shape(grid), run.settings
-    tokens = settings["batch_size"] / settings["accumulation_steps"] * grid.config.tasks[run.task]["data"].max_length
+    data: DataSettings = grid.config.tasks[run.task]["data"]
+    tokens: float = settings["batch_size"] / settings["accumulation_steps"] * data.max_length
     activations = tokens * shape.layers * shape.hidden * BYTES_PER_ACTIVATION
     each = LIBRARIES_MB + shape.parameters * BYTES_PER_PARAMETER / 1e6
     return math.ceil(attempt * (SNAKEMAKE_MB + grid.config.processes * each + activations / 1e6))

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from ltp.common.names import PACKAGED_MODEL, PACKAGED_TASKS, STAGES
+from ltp.grid.validation import Schema
 from ltp.settings.data import SOURCES, DataSettings
 from ltp.settings.fields import field_types
 from ltp.settings.pruning import PruningSettings
@@ -40,8 +41,6 @@ _TASK = [field.name for field in fields(DataSettings) if field.name not in (*_SP
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _LIMITS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum"}
-
-Schema = dict[str, Any]
 
 
 def _settings_keys(settings: type, names: Iterable[str]) -> dict[str, Schema]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 
 from ltp.common.errors import LTPError
 
 Path = tuple[str | int, ...]
+Schema = dict[str, Any]
 
 _TYPE_NAMES = {
     "object": "a mapping of keys to values",
@@ -46,12 +47,12 @@ def short_repr(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _types(schema: dict) -> list[str]:
+def _types(schema: Schema) -> list[str]:
     types = schema.get("type", [])
     return [types] if isinstance(types, str) else types
 
 
-def read_numbers(value: Any, schema: dict, path: Path = ()) -> Any:
+def read_numbers(value: Any, schema: Schema, path: Path = ()) -> Any:
     """A copy of ``value`` in which text such as ``'1e-5'`` is a number wherever the schema wants one.
 
     Raises LTPError for what JSON schema cannot see: keys that are not text, and numbers that are not finite.
@@ -84,7 +85,7 @@ def read_numbers(value: Any, schema: dict, path: Path = ()) -> Any:
     return value
 
 
-def fill_defaults(value: dict, schema: dict) -> dict:
+def fill_defaults(value: dict[str, Any], schema: Schema) -> dict[str, Any]:
     """A copy of ``value`` in which missing keys have the schema's defaults, through nested mappings."""
     filled = dict(value)
     for key, item in schema.get("properties", {}).items():
@@ -95,7 +96,7 @@ def fill_defaults(value: dict, schema: dict) -> dict:
     return filled
 
 
-def allowed(schema: dict) -> str:
+def allowed(schema: Schema) -> str:
     """The type, choices and bounds that a schema asks for, in words."""
     if "enum" in schema:
         return "one of " + ", ".join("null" if choice is None else str(choice) for choice in schema["enum"])
@@ -111,12 +112,12 @@ def allowed(schema: dict) -> str:
     return text
 
 
-def expected(schema: dict) -> str:
+def expected(schema: Schema) -> str:
     """What a schema asks for, in words: type, bounds, description."""
     return f"{allowed(schema)} ({schema['description']})" if "description" in schema else allowed(schema)
 
 
-def check(value: dict, schema: dict) -> None:
+def check(value: dict[str, Any], schema: Schema) -> None:
     """Raise LTPError for the first place, in the order of the file, where ``value`` breaks ``schema``."""
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(value), key=lambda error: _rank(error, value))
     if errors:
@@ -132,9 +133,9 @@ def _rank(error: jsonschema.ValidationError, value: Any) -> list[int]:
     return rank
 
 
-def _sentence(error: jsonschema.ValidationError, root: dict) -> str:
-    path: Path = tuple(error.absolute_path)
-    value, schema = error.instance, error.schema
+def _sentence(error: jsonschema.ValidationError, root: Schema) -> str:
+    path = tuple(error.absolute_path)
+    value, schema = cast(Any, error.instance), cast(Schema, error.schema)
     where = f"{dotted(path)}: {short_repr(value)}"
     match error.validator:
         case "additionalProperties":
@@ -156,7 +157,7 @@ def _sentence(error: jsonschema.ValidationError, root: dict) -> str:
             return f"{where} does not fit; expected {expected(schema)}"
 
 
-def _did_you_mean(key: str, schema: dict, root: dict) -> str:
+def _did_you_mean(key: str, schema: Schema, root: Schema) -> str:
     known = list(schema["properties"])
     for guess in difflib.get_close_matches(key, known, n=1):
         return f"did you mean {guess}?"
@@ -166,7 +167,7 @@ def _did_you_mean(key: str, schema: dict, root: dict) -> str:
     return f"expected one of {', '.join(known)}"
 
 
-def _places(key: str, schema: dict, path: Path = ()) -> Iterator[Path]:
+def _places(key: str, schema: Schema, path: Path = ()) -> Iterator[Path]:
     """The sections in which ``key`` is known. A task's own values are left out: they stand below a name, not a key."""
     properties = schema.get("properties", {})
     if key in properties and path:
