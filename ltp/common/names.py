@@ -6,6 +6,7 @@ METHODS = ("dense", "ltp", "topk", "manual")
 STAGES = ("base", "soft", "hard")
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
+PACKAGED_TASKS = ("rotten_tomatoes", "imdb")
 
 
 METRIC_NAMES = {

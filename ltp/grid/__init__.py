@@ -1,4 +1,4 @@
-"""Grid.yaml: its schema, the runs it asks for, what they cost, how far they are.
+"""A study's grid: its schema, the runs that it plans, what they cost, how far they are.
 
 Imports results, settings, common; never torch.
 """

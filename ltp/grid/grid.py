@@ -1,13 +1,13 @@
 """The grid: which runs a study has, where each lies, and the command-line flags of each stage.
 
-With ``grid_config`` (checks and defaults) the only place that knows the grid's shape. The layout of the results:
+With the reader (checks and defaults), the only module that knows what a grid's sections mean. Layout of the results:
 
     R/TASK/data/                                             R is the grid's results_dir
     R/TASK/seed~S/dense/base/
     R/TASK/seed~S/ltp/converted/
-    R/TASK/seed~S/ltp/temperature~T/lambda~L/soft/           its children beside it: hard/lr~X/
-    R/TASK/seed~S/topk/keep_rate~K/converted/                its children beside it: hard/lr~X/
-    R/TASK/seed~S/manual/threshold~V/converted/              its children beside it: hard/lr~X/
+    R/TASK/seed~S/ltp/temperature~T/lambda~L/soft/           its fine-tunings in hard/lr~X/
+    R/TASK/seed~S/topk/keep_rate~K/converted/                its fine-tunings in hard/lr~X/
+    R/TASK/seed~S/manual/threshold~V/converted/              its fine-tunings in hard/lr~X/
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ltp.grid.reader import TRAINING_KEYS, GridConfig, load_file, read_config, tag
+from ltp.grid.reader import GridConfig, load_file, read_config, tag
+from ltp.grid.schema import TRAINING_KEYS
+
+_What = tuple[str, str, int]  # task, method, seed
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A base model made ready to prune: ``settings`` are those of PruningSettings, ``parent`` its base run's file."""
+    """A base model converted to one that prunes.
+
+    ``settings`` are keyword arguments of PruningSettings, ``parent`` is the metrics.json of its base run.
+    """
 
     task: str
     method: str  # ltp, topk, manual
@@ -42,14 +48,14 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Run:
-    """One training; ``settings`` are those of TrainingSettings that are set."""
+    """One training; ``settings`` are the keyword arguments of TrainingSettings that are not None."""
 
     task: str
     method: str  # dense, ltp, topk, manual
     stage: str  # base, soft, hard
     seed: int
     settings: Mapping[str, Any]
-    name: str  # as a person would say it: `rotten_tomatoes soft temperature~0.001 lambda~0.1`
+    name: str  # for messages: `rotten_tomatoes soft temperature~0.001 lambda~0.1`
     directory: str
     checkpoint: str  # what the training starts from: the encoder, a run's directory or a conversion's
     parent: str  # the file that must be there first
@@ -103,18 +109,20 @@ class Grid:
             converted = self._add_conversion((task, "manual", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "manual", seed), trained, point, converted)
 
-    def _add_conversion(self, what: tuple, settings: dict, directory: str, base: Run) -> Conversion:
+    def _add_conversion(self, what: _What, settings: dict[str, Any], directory: str, base: Run) -> Conversion:
         conversion = Conversion(*what, settings, directory, base.directory, base.output)
         self.conversions[directory] = conversion
         return conversion
 
-    def _add_hard_runs(self, what: tuple, section: dict, point: str, parent: Run | Conversion) -> None:
+    def _add_hard_runs(self, what: _What, section: dict[str, Any], point: str, parent: Run | Conversion) -> None:
         task, method, seed = what
         for rate in section["learning_rates"]:
             settings, directory = section | {"learning_rate": rate}, f"{point}/hard/lr~{tag(rate)}"
             self._add_run((task, method, "hard", seed), settings, directory, parent.directory, parent.output)
 
-    def _add_run(self, what: tuple, section: dict, directory: str, checkpoint: str, parent: str) -> Run:
+    def _add_run(
+        self, what: tuple[str, str, str, int], section: dict[str, Any], directory: str, checkpoint: str, parent: str
+    ) -> Run:
         task, method, stage, seed = what
         settings = {key: value for key, value in section.items() if key in TRAINING_KEYS and value is not None}
         settings["seed"] = seed
@@ -147,7 +155,12 @@ class Grid:
     def training_flags(self, directory: str) -> str:
         """The flags of ``ltp train`` but ``--data`` and ``--output``, quoted for a shell."""
         run = self.runs[directory]
-        what = {"stage": run.stage, "method": run.method, "checkpoint": run.checkpoint, "teacher": run.teacher}
+        what: dict[str, Any] = {
+            "stage": run.stage,
+            "method": run.method,
+            "checkpoint": run.checkpoint,
+            "teacher": run.teacher,
+        }
         if run.stage == "base":
             what |= {"revision": self.config.model["revision"], "teach": self._distils(run.task)}
         return flags(what | dict(run.settings))

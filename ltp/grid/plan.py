@@ -2,70 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
+from ltp.grid.candidates import warn_of_unequal_candidates
 from ltp.grid.grid import Grid, Run
-from ltp.settings.data import DataSettings
-
-# Training examples and mean word pieces (special tokens included) of a task's training text, for a data set that is
-# not prepared yet. GLUE's sizes are the benchmark's own; the lengths are rounded.
-KNOWN_SIZES = {
-    "rte": (2_490, 70),
-    "mrpc": (3_668, 53),
-    "stsb": (5_749, 31),
-    "cola": (8_551, 12),
-    "sst2": (67_349, 13),
-    "qnli": (104_743, 50),
-    "qqp": (363_846, 31),
-    "mnli": (392_702, 39),
-    "rotten_tomatoes": (8_530, 27),
-    "imdb": (24_904, 290),
-}
-
-
-@dataclass(frozen=True)
-class Size:
-    """A task's training split; ``examples`` is None where nobody knows before the data are prepared."""
-
-    examples: int | None
-    mean_length: float  # word pieces
-    measured: bool  # read from the prepared data, not assumed
-
-    @property
-    def tokens(self) -> float | None:
-        """Tokens in one pass."""
-        return None if self.examples is None else self.examples * self.mean_length
-
-
-def task_size(results_dir: str, settings: DataSettings) -> Size:
-    """The size of a task's training split: measured where the data are prepared, else as known of the task."""
-    known, length = KNOWN_SIZES.get(settings.task, (None, settings.max_length))
-    length = min(length, settings.max_length)
-    if settings.source == "packaged" and known:  # one piece of text, split here; a tenth each where nothing is said
-        for held_out in (settings.validation_examples, settings.test_examples):
-            known -= held_out if held_out is not None else KNOWN_SIZES[settings.task][0] // 10
-    try:
-        info = json.loads(Path(results_dir, settings.task, "data", "task.json").read_text(encoding="utf-8"))
-        known, length, measured = info["examples"]["train"], info["mean_length"]["train"], True
-    except (OSError, ValueError, KeyError, TypeError):
-        measured = False
-    asked = settings.train_examples
-    examples = known if asked is None else asked if known is None else min(asked, known)
-    return Size(examples, length, measured)
+from ltp.grid.sizes import Size, task_sizes
 
 
 def run_tokens(run: Run, size: Size) -> float | None:
-    """Tokens that a training sees: examples × mean length × epochs."""
+    """Tokens that a training sees: examples × mean length × epochs; None where the examples are unknown."""
     return None if size.tokens is None else size.tokens * run.settings["epochs"]
-
-
-def task_sizes(grid: Grid) -> dict[str, Size]:
-    """The size of every task of a grid."""
-    return {name: task_size(grid.results_dir, task["data"]) for name, task in grid.config.tasks.items()}
 
 
 def stage_of(run: Run) -> str:
@@ -93,15 +40,16 @@ def render_plan(grid: Grid, tokens_per_second: float, jobs: int = 1) -> str:
     rows.append(("all", f"{len(grid.runs):,}", *_cost(total, tokens_per_second)))
     lines += [*_columns(rows), ""]
 
+    for warning in warn_of_unequal_candidates(grid, sizes):
+        lines += [warning, ""]
     hours = total / tokens_per_second / 3600 / jobs
     at_once = "one job at a time" if jobs == 1 else f"{jobs} jobs at a time"
     lines.append(f"About {_hours(hours)} hours at {tokens_per_second:,.0f} tokens/s a job, {at_once}.")
     unknown = [name for name, size in sizes.items() if size.examples is None]
     if unknown:
         files = " ".join(f"{grid.results_dir}/{name}/data/task.json" for name in unknown)
-        lines.append(
-            f"Not counted, since nobody knows the size of {', '.join(unknown)} yet: snakemake --cores 1 {files}"
-        )
+        names = ", ".join(unknown)
+        lines.append(f"Not counted, size unknown until the data are prepared: {names}; snakemake --cores 1 {files}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
-"""How far a study is: one line after each run, a final_summary at the end. Torch-free, reads only small files.
+"""How far a study is: one line after each run, and a summary when the workflow ends.
 
-The workflow writes what is planned to ``R/.progress.json`` when it starts; whether a run is done, the results tell.
+When it starts, the workflow writes the planned runs to ``R/.progress.json`` (R is the folder of results). A run is done
+when its metrics.json is there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import csv
 import json
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,17 +19,24 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import write_text
+from ltp.grid.candidates import warn_of_unequal_candidates
 from ltp.grid.grid import Grid
-from ltp.grid.plan import run_tokens, stage_of, task_sizes
+from ltp.grid.plan import run_tokens, stage_of
+from ltp.grid.sizes import task_sizes
+from ltp.results.manifest import METRICS
+from ltp.results.run import read_metrics
 
 STATE = ".progress.json"
-SAMPLE = 8  # the latest runs of a stage by which the rest of that stage is judged
-BASE_THREADS = 2  # of the base run: nothing else can run beside it, so it alone takes more than one core
-UNKNOWN_TOKENS = 100_000.0  # of a run on data whose size nobody knows yet
+SAMPLE = 8  # the time left for a stage is estimated from so many of its latest runs
+BASE_THREADS = 2  # threads of the base run, the only one with more than one, since nothing else can run beside it
+UNKNOWN_TOKENS = 100_000.0  # assumed for a run whose data are not prepared and of unknown size
 
 
 def start(grid: Grid, cores: int) -> None:
-    """Note the plan and the time, for ``report`` and ``final_summary``."""
+    """Write the planned runs and the time to the folder of results, for ``report`` and ``final_summary``.
+
+    Warns on stderr where the methods have unequal numbers of settings.
+    """
     sizes = task_sizes(grid)
     runs = {
         os.path.relpath(run.directory, grid.results_dir): {
@@ -40,6 +49,8 @@ def start(grid: Grid, cores: int) -> None:
     Path(grid.results_dir).mkdir(parents=True, exist_ok=True)
     state = {"started": time.time(), "cores": cores, "runs": runs}
     write_text(Path(grid.results_dir, STATE), json.dumps(state))
+    for line in warn_of_unequal_candidates(grid, sizes):
+        print(line, file=sys.stderr)
 
 
 def _state(results_dir: str | Path) -> dict[str, Any]:
@@ -52,14 +63,14 @@ def _state(results_dir: str | Path) -> dict[str, Any]:
 
 
 def report(results_dir: str | Path, run_dir: str | Path | None = None) -> str:
-    """One line: what has become of a run, how many are done and go on, how long the rest will take.
+    """One line: the outcome of the run in ``run_dir``, how many runs are done and running, how long the rest will take.
 
     Raises LTPError where no workflow has been started in ``results_dir``.
     """
     state = _state(results_dir)
     runs: dict[str, dict[str, Any]] = state["runs"]
-    finished = {name: mtime for name in runs if (mtime := _mtime(Path(results_dir, name, "metrics.json")))}
-    # A log younger than the workflow without a result is a run that goes on, or that failed; the cores bound the first.
+    finished = {name: mtime for name in runs if (mtime := _mtime(Path(results_dir, name, METRICS)))}
+    # A run with a log of this workflow and no result is running or has failed; no more run than there are cores.
     logs = (name for name in runs if name not in finished)
     begun = [name for name in logs if _mtime(Path(results_dir, "logs", f"{name}.log")) >= state["started"]]
     begun = sorted(begun, key=lambda name: -_mtime(Path(results_dir, "logs", f"{name}.log")))[: state["cores"]]
@@ -76,10 +87,10 @@ def report(results_dir: str | Path, run_dir: str | Path | None = None) -> str:
 
 
 def _outcome(run_dir: Path) -> str:
-    metrics = _read_metrics(run_dir)
-    if not metrics:
+    metrics = _metrics(run_dir)
+    if metrics is None:
         return "not done"
-    return "done" if metrics.get("status") == "complete" else f"{metrics.get('status')} ({metrics.get('reason')})"
+    return "done" if metrics["status"] == "complete" else f"{metrics['status']} ({metrics['reason']})"
 
 
 def _seconds_left(
@@ -89,7 +100,7 @@ def _seconds_left(
     begun: Iterable[str],
     cores: int,
 ) -> float | None:
-    """Tokens still to train ÷ the speed of the latest runs, stage by stage; None while there are none to judge by."""
+    """Tokens still to train ÷ the speed of the latest runs, stage by stage; None while no run is done."""
     by_stage: dict[str, list[str]] = defaultdict(list)
     for name in sorted(finished, key=lambda name: -finished[name]):
         by_stage[runs[name]["stage"]].append(name)
@@ -103,25 +114,28 @@ def _seconds_left(
         return None
     usual = sum(seconds.values()) / len(seconds)
     begun = set(begun)
-    left = [
-        run["tokens"] * seconds.get(run["stage"], usual) * (0.5 if name in begun else 1.0)  # halfway, on average
+    left: list[float] = [
+        run["tokens"] * seconds.get(run["stage"], usual) * (0.5 if name in begun else 1.0)  # half done, on average
         for name, run in runs.items()
         if name not in finished
     ]
     return max(sum(left) / cores, max(left, default=0.0))
 
 
-def _read_metrics(run_dir: Path) -> dict[str, Any]:
+def _metrics(run_dir: Path) -> dict[str, Any] | None:
+    """The metrics of a run; None where they are missing or damaged, which the tables and ``ltp verify`` report."""
     try:
-        metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
+        return read_metrics(run_dir)
+    except LTPError:
+        return None
 
 
 def _total_seconds(run_dir: Path) -> float:
-    metrics = _read_metrics(run_dir)
-    return metrics.get("timing", {}).get("total_seconds") or 0.0 if metrics.get("status") == "complete" else 0.0
+    """Seconds that a complete run took; 0 for any other."""
+    metrics = _metrics(run_dir)
+    if metrics is None or metrics["status"] != "complete":
+        return 0.0
+    return metrics["timing"].get("total_seconds") or 0.0
 
 
 def _mtime(path: Path) -> float:
@@ -140,19 +154,19 @@ def duration(seconds: float) -> str:
 
 
 def job_seconds(results_dir: str | Path, since: float = 0.0, cores: int = 1) -> list[float]:
-    """Wall time × threads of each job that ended after ``since``, from the workflow's benchmark files."""
+    """Wall time × threads, in seconds, of each job that ended after ``since``, from the workflow's benchmark files."""
     spent = []
     for path in Path(results_dir, "benchmarks").rglob("*.tsv"):
         if _mtime(path) >= since:
             threads = min(BASE_THREADS, cores) if path.name == "base.tsv" else 1
-            # A benchmark that a full disk cut off must not spoil the end of a study.
+            # A benchmark file that is cut, since the disk was full, is left out.
             with contextlib.suppress(ValueError, KeyError, TypeError), path.open(encoding="utf-8", newline="") as file:
                 spent += [threads * float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
     return spent
 
 
 def final_summary(results_dir: str | Path) -> str:
-    """What to say when the workflow has done all that was asked: where things are, and how well the cores were used."""
+    """Where the results of a finished workflow are, how long it took and how well the cores were used."""
     root, state, now = Path(results_dir), _state(results_dir), time.time()
     lines = [
         f"{what:<8}{path}"

@@ -1,6 +1,6 @@
-"""The grid file, checked and complete: what each task's sections say once defaults and overrides are laid together.
+"""Reads the grid file: checks it, and merges defaults, common sections and each task's own values.
 
-Torch-free. Every problem is one LTPError of one line that names the key by its path in the file.
+Every problem is an LTPError of one line that names the key by its path in the file.
 """
 
 from __future__ import annotations
@@ -9,31 +9,19 @@ import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ltp.common.errors import LTPError
-from ltp.grid.schema import check, dotted, fill_defaults, read_numbers, shown
+from ltp.common.names import PACKAGED_MODEL, PACKAGED_TASKS, STAGES
+from ltp.grid.schema import GRID_SCHEMA, SECTIONS, SWEEPS, TRAINING_KEYS
+from ltp.grid.validation import check, dotted, fill_defaults, read_numbers, short_repr
 from ltp.results.checkpoint import check_checkpoint
 from ltp.settings.data import DataSettings
 from ltp.settings.training import TrainingSettings
-
-STAGES = ("base", "soft", "hard")
-SECTIONS = ("data", "training", *STAGES, "baselines")
-PACKAGED_TASKS = ("rotten_tomatoes", "imdb")
-PACKAGED_MODEL = "all-MiniLM-L6-v2"
-SWEEPS = (
-    ("soft", "temperatures"),
-    ("soft", "lambdas"),
-    ("hard", "learning_rates"),
-    ("baselines", "topk", "keep_rates"),
-    ("baselines", "manual", "final_token_thresholds"),
-)
-TRAINING_KEYS = frozenset(field.name for field in fields(TrainingSettings))
 
 
 def tag(value: float) -> str:
@@ -41,13 +29,7 @@ def tag(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{float(value):.12g}"
 
 
-@cache
-def load_schema() -> dict:
-    """The grid's JSON schema."""
-    return yaml.safe_load(Path(__file__).with_name("grid.schema.yaml").read_text(encoding="utf-8"))
-
-
-def load_file(path: str | Path) -> dict:
+def load_file(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises LTPError, in one line, for a file that is missing or is not one."""
     path = Path(path)
     if not path.is_file():
@@ -62,7 +44,7 @@ def load_file(path: str | Path) -> dict:
     except yaml.YAMLError as error:
         raise LTPError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
-        raise LTPError(f"{path}: {shown(config)} is not a grid; expected keys such as tasks at the top level")
+        raise LTPError(f"{path}: {short_repr(config)} is not a grid; expected keys such as tasks at the top level")
     return config
 
 
@@ -72,7 +54,7 @@ class GridConfig:
 
     ``model`` holds source, name, path, revision and ``checkpoint``, the name or folder that the base stage starts from.
     ``tasks`` maps each task's name to its complete sections: ``data`` (a DataSettings), ``base``, ``soft``, ``hard``
-    (mappings with the keys of ``training`` laid under) and ``baselines``.
+    (mappings that include the keys of ``training``) and ``baselines``.
     """
 
     results_dir: str
@@ -85,10 +67,9 @@ class GridConfig:
 
 def read_config(config: Mapping[str, Any]) -> GridConfig:
     """Check a grid and fill it in. Raises LTPError for the first problem. Local files are looked up from here."""
-    schema = load_schema()
-    raw = read_numbers(copy.deepcopy(dict(config)), schema)
-    check(raw, schema)
-    common = fill_defaults({key: value for key, value in raw.items() if key not in ("tasks", *SECTIONS)}, schema)
+    raw = read_numbers(copy.deepcopy(dict(config)), GRID_SCHEMA)
+    check(raw, GRID_SCHEMA)
+    common = fill_defaults({key: value for key, value in raw.items() if key not in ("tasks", *SECTIONS)}, GRID_SCHEMA)
     _check_path("results_dir", common["results_dir"])
     _refuse_duplicates("seeds", common["seeds"])
     processes = _read_processes(common["processes"], common["gpus"])
@@ -99,7 +80,7 @@ def read_config(config: Mapping[str, Any]) -> GridConfig:
 
 
 class _TaskReader:
-    """Reads one task: its own values over the common sections, over the defaults."""
+    """Reads one task. Its own values override the common sections, and those the defaults."""
 
     def __init__(self, raw: Mapping[str, Any], name: str, model: Mapping[str, Any], processes: int) -> None:
         _check_task_name(name)
@@ -107,19 +88,19 @@ class _TaskReader:
         self.own: Mapping[str, Any] = raw["tasks"][name] or {}
 
     def read(self) -> dict[str, Any]:
-        definitions = load_schema()["$defs"]
+        sections = GRID_SCHEMA["properties"]
         merged = {key: _merge(self.raw.get(key, {}), self.own.get(key, {})) for key in SECTIONS}
-        training = fill_defaults(merged["training"], definitions["training"])
-        task: dict[str, Any] = {"data": self._data(fill_defaults(merged["data"], definitions["data"]))}
+        training = fill_defaults(merged["training"], sections["training"])
+        task: dict[str, Any] = {"data": self._data(fill_defaults(merged["data"], sections["data"]))}
         for stage in STAGES:
-            task[stage] = fill_defaults({**training, **merged[stage]}, definitions[stage])
+            task[stage] = fill_defaults({**training, **merged[stage]}, sections[stage])
             self._check_stage(stage, task[stage])
         if "distillation" in merged["base"]:
             where = self._where(("base", "distillation"))
             raise LTPError(f"{where}: the base stage has no dense model to learn from; put it under training or soft")
         task["base"]["distillation"] = None
 
-        baselines = task["baselines"] = fill_defaults(merged["baselines"], definitions["baselines"])
+        baselines = task["baselines"] = fill_defaults(merged["baselines"], sections["baselines"])
         if baselines["epochs"] is None:  # as long as soft and hard together, so no method trains longer
             baselines["epochs"] = task["soft"]["epochs"] + task["hard"]["epochs"]
         for keys in SWEEPS:
@@ -137,7 +118,7 @@ class _TaskReader:
         return dotted(next((place for place in places if _reaches(self.raw, place)), keys))
 
     def _check_stage(self, stage: str, settings: Mapping[str, Any]) -> None:
-        """What the schema cannot say of one stage's settings; the dataclass says it."""
+        """Check what the schema cannot express: how the settings of one stage fit together."""
         try:
             TrainingSettings(**{key: value for key, value in settings.items() if key in TRAINING_KEYS})
         except LTPError as error:
@@ -159,7 +140,7 @@ class _TaskReader:
             _check_path(where, given["path"])
             if not Path(given["path"]).exists():
                 raise LTPError(
-                    f"{where}: {shown(given['path'])} is not there; expected a file or a folder of text, "
+                    f"{where}: {short_repr(given['path'])} is not there; expected a file or a folder of text, "
                     f"looked up from {Path.cwd()}"
                 )
         model = {"model": self.model["checkpoint"], "model_source": self.model["source"]}
@@ -188,9 +169,11 @@ def _read_model(model: dict[str, Any]) -> dict[str, Any]:
         raise LTPError(f"model.{needed}: missing for source {source}; expected {what}")
     for key in (other,) if source == "hub" else (other, "revision"):
         if model[key] is not None:
-            raise LTPError(f"model.{key}: {shown(model[key])} does not go with source {source}; leave it out")
+            raise LTPError(f"model.{key}: {short_repr(model[key])} does not go with source {source}; leave it out")
     if source == "packaged" and model["name"] != PACKAGED_MODEL:
-        raise LTPError(f"model.name: {shown(model['name'])} is not packaged; expected {PACKAGED_MODEL}, or source: hub")
+        raise LTPError(
+            f"model.name: {short_repr(model['name'])} is not packaged; expected {PACKAGED_MODEL}, or source: hub"
+        )
     if source == "local":
         _check_path("model.path", model["path"])
         try:
@@ -201,7 +184,7 @@ def _read_model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``common`` with ``own`` laid over it, mapping by mapping; lists are replaced."""
+    """``common``, overridden by ``own`` key by key through nested mappings; a list is replaced whole."""
     merged = dict(common)
     for key, value in own.items():
         both = isinstance(merged.get(key), Mapping) and isinstance(value, Mapping)
@@ -219,10 +202,10 @@ def _reaches(config: Any, path: tuple[str, ...]) -> bool:
 
 
 def _check_task_name(name: str) -> None:
-    """A task's name becomes a folder, a file's name and an entry of tables."""
+    """Refuse names of tasks that cannot be a folder: a task's name is used in paths and in tables."""
     if not re.fullmatch(r"\w[\w.+-]{0,63}", name):
         raise LTPError(
-            f"tasks: {shown(name)} cannot name a folder; expected up to 64 letters, digits, _, -, + and dots, "
+            f"tasks: {short_repr(name)} cannot name a folder; expected up to 64 letters, digits, _, -, + and dots, "
             "and a letter or digit first"
         )
     if name in ("logs", "plots", "benchmarks"):
@@ -230,13 +213,13 @@ def _check_task_name(name: str) -> None:
 
 
 def _check_path(where: str, path: str) -> None:
-    """Brackets are wildcards to the workflow, and a line break would tear a log line."""
+    """Refuse brackets, which are wildcards to Snakemake, and line breaks, which would split a line of a log."""
     if not path.isprintable() or set("{}<>") & set(path):
-        raise LTPError(f"{where}: {shown(path)} holds one of {{}}<> or control characters; choose another name")
+        raise LTPError(f"{where}: {short_repr(path)} holds one of {{}}<> or control characters; choose another name")
 
 
 def _refuse_duplicates(where: str, values: Sequence[float]) -> None:
-    """1.0e-5 and 0.00001 are one point: the same tag, so the same run."""
+    """Refuse numbers with the same tag, such as 1.0e-5 and 0.00001: they would be one run."""
     first: dict[str, int] = {}
     for index, value in enumerate(values):
         if first.setdefault(tag(value), index) != index:

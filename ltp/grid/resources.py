@@ -1,6 +1,6 @@
 """What a training asks of a cluster: memory and time, from the model's shape and the tokens to train.
 
-The constants were measured (docs/cluster.md has the figures); both answers are limits, above what a job takes, and grow
+The constants were measured (docs/cluster.md has the figures). Both results are limits, above what a job takes, and grow
 with each attempt, so that a job that was killed at its limit gets more the next time.
 """
 
@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltp.grid.grid import Grid, Run
-from ltp.grid.plan import run_tokens, task_size
+from ltp.grid.plan import run_tokens
+from ltp.grid.sizes import task_size
 from ltp.results.checkpoint import read_config
+from ltp.settings.data import DataSettings
 
 LIBRARIES_MB = 600  # PyTorch, transformers, datasets
 SNAKEMAKE_MB = 400  # a submitted job is started through two more Snakemakes
 BYTES_PER_PARAMETER = 16  # weights, gradients and AdamW's two moments in float32
-BYTES_PER_ACTIVATION = 120  # a token, layer and hidden unit, kept for the backward pass
-CPU_FLOPS = 3e10  # a second, of one core in a training: half of what was measured
+BYTES_PER_ACTIVATION = 120  # per token, layer and hidden unit, kept for the backward pass
+CPU_FLOPS = 3e10  # per second, of one core in a training: half of what was measured
 GPU_FLOPS = 1e13  # assumed, not measured: a tenth of what a data-centre GPU gives in bf16
 START_MINUTES = 10  # to start, to evaluate, to write
-UNKNOWN_MINUTES = 24 * 60  # of a training on data whose size nobody knows yet
+UNKNOWN_MINUTES = 24 * 60  # limit of a training whose data are not prepared and of unknown size
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Shape:
 
 
 BASE = Shape(12, 768, 50265, 3072)
+# By name on the Hub. (The configs in ltp.benchmark.calibration make whole models and need transformers.)
 SHAPES = {
     "all-MiniLM-L6-v2": Shape(6, 384, 30522, 1536),
     "bert-base-uncased": Shape(12, 768, 30522, 3072),
@@ -55,7 +58,7 @@ SHAPES = {
 
 
 def encoder_shape(grid: Grid) -> Shape:
-    """The shape of the grid's encoder; of a model of the Hub that is not known here, roberta-base's."""
+    """The shape of the grid's encoder; that of roberta-base for a model of the Hub that is not in SHAPES."""
     model = grid.config.model
     if model["source"] != "local":
         return SHAPES.get(model["name"].rpartition("/")[2], BASE)
@@ -67,14 +70,15 @@ def encoder_shape(grid: Grid) -> Shape:
 def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:
     """Main memory of a training, in MB: the libraries, the model with its optimiser, one batch's activations."""
     shape, settings = encoder_shape(grid), run.settings
-    tokens = settings["batch_size"] / settings["accumulation_steps"] * grid.config.tasks[run.task]["data"].max_length
+    data: DataSettings = grid.config.tasks[run.task]["data"]
+    tokens: float = settings["batch_size"] / settings["accumulation_steps"] * data.max_length
     activations = tokens * shape.layers * shape.hidden * BYTES_PER_ACTIVATION
     each = LIBRARIES_MB + shape.parameters * BYTES_PER_PARAMETER / 1e6
     return math.ceil(attempt * (SNAKEMAKE_MB + grid.config.processes * each + activations / 1e6))
 
 
 def minutes(grid: Grid, run: Run, attempt: int = 1) -> int:
-    """Time limit of a training, in minutes: 6 FLOPs a weight and token, and as long again."""
+    """Time limit of a training, in minutes: twice the time for 6 FLOPs per weight and token (forward and backward)."""
     tokens = run_tokens(run, task_size(grid.results_dir, grid.config.tasks[run.task]["data"]))
     if tokens is None:
         return attempt * UNKNOWN_MINUTES

@@ -1,183 +1,209 @@
-"""Check plain YAML data against a JSON schema and report the first problem in one line.
+"""The grid's JSON schema, made from the settings dataclasses and the little that only a grid has.
 
-Knows nothing of any particular file. Three steps, in this order: ``read_numbers`` (YAML loaders read 1e-5 as
-text), ``check`` (raises LTPError), ``fill_defaults``.
+A key that is a setting takes its type, default, limits and description from the dataclass field of its name. Written
+here are the sections, the lists of values to try, the tasks and what holds for the whole study.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterator
+import typing
+from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
-import jsonschema
+from ltp.common.names import PACKAGED_MODEL, PACKAGED_TASKS, STAGES
+from ltp.grid.validation import Schema
+from ltp.settings.data import SOURCES, DataSettings
+from ltp.settings.fields import field_types
+from ltp.settings.pruning import PruningSettings
+from ltp.settings.training import TrainingSettings
 
-from ltp.common.errors import LTPError
+SECTIONS = ("data", "training", *STAGES, "baselines")
+# The lists of the grid, by path: each value, or combination of values within a section, is a run of its own.
+SWEEPS = (
+    ("soft", "temperatures"),
+    ("soft", "lambdas"),
+    ("hard", "learning_rates"),
+    ("baselines", "topk", "keep_rates"),
+    ("baselines", "manual", "final_token_thresholds"),
+)
+TRAINING_KEYS = tuple(field.name for field in fields(TrainingSettings))
 
-Path = tuple[str | int, ...]
+# Keys of TrainingSettings that are not the same for all stages.
+_BY_STAGE = (
+    "learning_rate", "epochs", "seed", "temperature", "lambda_", "lambda_warmup", "threshold_learning_rate",
+)  # fmt: skip
+_SHARED = [name for name in TRAINING_KEYS if name not in _BY_STAGE]
+# Keys of DataSettings: how any text becomes examples; the others say what one task is, but for four.
+_SPLITTING = ("max_length", "train_examples", "validation_examples", "test_examples", "test", "split_seed")
+_NOT_OF_A_TASK = ("task", "model", "model_source", "model_revision")  # the task's own name, and the section model
+_TASK = [field.name for field in fields(DataSettings) if field.name not in (*_SPLITTING, *_NOT_OF_A_TASK)]
 
-_TYPE_NAMES = {
-    "object": "a mapping of keys to values",
-    "array": "a list",
-    "string": "text",
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "null": "null",
-}
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_LIMITS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum"}
 
 
-def dotted(path: Path) -> str:
-    """``("soft", "lambdas", 1)`` as ``soft.lambdas[1]``; keys that could break the line are shown quoted."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
+def _settings_keys(settings: type, names: Iterable[str]) -> dict[str, Schema]:
+    """Field name → JSON schema, for fields of a settings dataclass."""
+    types, known = field_types(settings), {field.name: field for field in fields(settings)}
+    keys = {}
+    for name in names:
+        (kind, optional), metadata = types[name], known[name].metadata
+        schema: Schema = {"default": known[name].default, "description": metadata["help"]}
+        if "choices" in metadata:
+            schema["enum"] = [*metadata["choices"], *([None] if optional else [])]
+        elif typing.get_origin(kind) is tuple:
+            schema |= _list({"type": "string", "minLength": 1, "description": metadata["help"]})
         else:
-            name = part if part.isprintable() else repr(part)
-            text += f".{name}" if text else name
-    return text or "the grid"
+            schema["type"] = [_TYPES[kind], "null"] if optional else _TYPES[kind]
+            if kind is str:
+                schema["minLength"] = 1
+        schema |= {_LIMITS[key]: _short(limit) for key, limit in metadata.items() if key in _LIMITS}
+        keys[name] = schema
+    return keys
 
 
-def shown(value: Any) -> str:
-    """A value as one short line."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _short(number: float) -> float:
+    """0.0 as 0, so that messages read "at least 0"."""
+    return int(number) if float(number).is_integer() else number
 
 
-def resolve(schema: dict, root: dict) -> dict:
-    """Follow a ``$ref`` to ``#/$defs/NAME``; keys beside it are kept."""
-    if "$ref" not in schema:
-        return schema
-    target = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+def _key(settings: type, name: str) -> Schema:
+    return _settings_keys(settings, [name])[name]
 
 
-def _types(schema: dict) -> list[str]:
-    types = schema.get("type", [])
-    return [types] if isinstance(types, str) else types
-
-
-def read_numbers(value: Any, schema: dict, root: dict | None = None, path: Path = ()) -> Any:
-    """A copy of ``value`` in which text such as ``'1e-5'`` is a number wherever the schema wants one.
-
-    Raises LTPError for what JSON schema cannot see: keys that are not text, and numbers that are not finite.
-    """
-    root = root or schema
-    schema = resolve(schema, root)
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise LTPError(f"{dotted(path)}: the key {key!r} is not text; put it in quotes")
-        known = schema.get("properties", {})
-        other = schema.get("additionalProperties")
-        other = other if isinstance(other, dict) else {}
-        return {key: read_numbers(item, known.get(key, other), root, (*path, key)) for key, item in value.items()}
-    if isinstance(value, list):
-        items = schema.get("items", {})
-        return [read_numbers(item, items, root, (*path, index)) for index, item in enumerate(value)]
-
-    wanted = _types(schema)
-    if not {"number", "integer"} & set(wanted) or isinstance(value, bool):
-        return value
-    if isinstance(value, str) and "string" not in wanted:
-        try:
-            value = float(value)
-        except ValueError:
-            return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise LTPError(f"{dotted(path)}: {value} is not a finite number; expected {expected(schema)}")
-        if "number" not in wanted and value.is_integer():
-            return int(value)
-    return value
-
-
-def fill_defaults(value: dict, schema: dict, root: dict | None = None) -> dict:
-    """A copy of ``value`` in which missing keys have the schema's defaults, through nested mappings."""
-    root = root or schema
-    filled = dict(value)
-    for key, item in resolve(schema, root).get("properties", {}).items():
-        item = resolve(item, root)
-        if key not in filled and "default" in item:
-            filled[key] = item["default"]
-        if isinstance(filled.get(key), dict):
-            filled[key] = fill_defaults(filled[key], item, root)
-    return filled
-
-
-def expected(schema: dict) -> str:
-    """What a schema asks for, in words: type, bounds, description."""
+def _without_default(schema: Schema) -> Schema:
+    """A key that is absent unless written: it has no default, and null does not stand for one."""
+    schema = {key: value for key, value in schema.items() if key != "default"}
+    if isinstance(schema.get("type"), list):
+        schema["type"] = schema["type"][0]
     if "enum" in schema:
-        text = "one of " + ", ".join(str(choice) for choice in schema["enum"])
-    else:
-        text = " or ".join(_TYPE_NAMES[name] for name in _types(schema))
-    for keyword, words in (
-        ("minimum", "at least"),
-        ("exclusiveMinimum", "more than"),
-        ("maximum", "at most"),
-        ("exclusiveMaximum", "less than"),
-    ):
-        if keyword in schema:
-            text += f", {words} {schema[keyword]}"
-    return f"{text} ({schema['description']})" if "description" in schema else text
+        schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
+    return schema
 
 
-def check(value: dict, schema: dict) -> None:
-    """Raise LTPError for the first place, in the order of the file, where ``value`` breaks ``schema``."""
-    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(value), key=lambda error: _rank(error, value))
-    if errors:
-        raise LTPError(_sentence(errors[0], schema))
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "minItems": 1, "items": items}
 
 
-def _rank(error: jsonschema.ValidationError, value: Any) -> list[int]:
-    """The positions of the keys that lead to the error, so that errors sort as the file reads."""
-    rank = []
-    for part in error.absolute_path:
-        rank.append(part if isinstance(part, int) else list(value).index(part))
-        value = value[part]
-    return rank
+def _values(settings: type, name: str, default: list[float]) -> Schema:
+    """A list of values to try for one setting."""
+    items = _without_default(_key(settings, name))
+    return _list(items) | {"default": default, "description": f"list of values to try: {items['description']}"}
 
 
-def _sentence(error: jsonschema.ValidationError, root: dict) -> str:
-    path: Path = tuple(error.absolute_path)
-    value, schema = error.instance, resolve(error.schema, root)
-    where = f"{dotted(path)}: {shown(value)}"
-    match error.validator:
-        case "additionalProperties":
-            key = next(key for key in value if key not in schema["properties"])
-            return f"{dotted((*path, key))}: unknown key; {_did_you_mean(key, schema, root)}"
-        case "required":
-            key = next(key for key in schema["required"] if key not in value)
-            wanted = expected(resolve(schema["properties"][key], root))
-            return f"{dotted((*path, key))}: missing; expected {wanted}"
-        case "type" | "enum":
-            return f"{where} is not {expected(schema)}"
-        case "minimum" | "exclusiveMinimum":
-            return f"{where} is too small; expected {expected(schema)}"
-        case "maximum" | "exclusiveMaximum":
-            return f"{where} is too large; expected {expected(schema)}"
-        case "minItems" | "minLength" | "minProperties":
-            return f"{where} is empty; expected {expected(schema)} with at least one entry"
-        case _:
-            return f"{where} does not fit; expected {expected(schema)}"
+def _section(description: str, properties: dict[str, Schema], **other: Any) -> Schema:
+    made = {"type": "object", "additionalProperties": False, "description": description, "properties": properties}
+    return made | other
 
 
-def _did_you_mean(key: str, schema: dict, root: dict) -> str:
-    known = list(schema["properties"])
-    for guess in difflib.get_close_matches(key, known, n=1):
-        return f"did you mean {guess}?"
-    places = [dotted(path) for path in _places(key, root, root)]
-    if places:
-        return f"{key} belongs under {' or '.join(places)}"
-    return f"expected one of {', '.join(known)}"
+def _make_sections() -> dict[str, Schema]:
+    """The sections that a grid has for all its tasks, and each task for itself."""
+    shared = _settings_keys(TrainingSettings, _SHARED)
+    length = _settings_keys(TrainingSettings, ["epochs"])
+    rate_and_length = _settings_keys(TrainingSettings, ["learning_rate", "epochs"])
+    pruning = _settings_keys(PruningSettings, ["final_token_threshold", "score_length"])
+    pruning["score_length"]["description"] += "; also that of the manual baseline"
+    topk = {"keep_rates": _values(PruningSettings, "token_keep_rate", [0.2, 0.4, 0.6])}
+    manual = {"final_token_thresholds": _values(PruningSettings, "final_token_threshold", [0.004, 0.006, 0.01])}
+    as_long = length["epochs"] | {"type": ["number", "null"], "default": None}
+    as_long["description"] += "; unset: those of soft and hard together, so no method trains longer"
+    optional: Schema = {"type": ["object", "null"], "default": {}}
+    return {
+        "data": _section(
+            "how text becomes training, validation and test examples", _settings_keys(DataSettings, _SPLITTING)
+        ),
+        "training": _section("settings shared by all stages; a stage's own section overrides them", shared),
+        "base": _section("fine-tuning of the pretrained encoder, unpruned", shared | rate_and_length),
+        "soft": _section(
+            "training of weights and thresholds under soft masks; temperatures × lambdas runs",
+            shared
+            | rate_and_length
+            | {
+                "temperatures": _values(TrainingSettings, "temperature", [0.001]),
+                "lambdas": _values(TrainingSettings, "lambda_", [0.03, 0.1, 0.2]),
+            }
+            | _settings_keys(TrainingSettings, ["lambda_warmup", "threshold_learning_rate"])
+            | pruning,
+        ),
+        "hard": _section(
+            "fine-tuning with tokens removed; learning_rates runs for each soft run and for each baseline",
+            shared | length | {"learning_rates": _values(TrainingSettings, "learning_rate", [2e-5])},
+        ),
+        "baselines": _section(
+            "fixed pruning, fine-tuned from the base with the settings of the hard stage",
+            {
+                "epochs": as_long,
+                "topk": _section("top-k pruning; null: leave it out", topk, **optional),
+                "manual": _section("thresholds set by hand; null: leave them out", manual, **optional),
+            },
+        ),
+    }
 
 
-def _places(key: str, schema: dict, root: dict, path: Path = ()) -> Iterator[Path]:
-    """The sections in which ``key`` is known, each once, leaving out the per-task overrides of the same sections."""
-    properties = resolve(schema, root).get("properties", {})
-    if key in properties and path:
-        yield path
-    for name, item in properties.items():
-        yield from _places(key, item, root, (*path, name))
+def _make_task(sections: dict[str, Schema]) -> Schema:
+    keys = {name: _without_default(key) for name, key in _settings_keys(DataSettings, _TASK).items()}
+    keys["source"]["description"] += f"; unset: packaged for {' and '.join(PACKAGED_TASKS)}, else hub"
+    keys["labels"]["items"]["type"] = ["string", "integer"]  # YAML reads 0 and 1 as numbers
+    description = "a task's source, and its own values for keys of the sections"
+    return _section(description, keys | sections, type=["object", "null"])
+
+
+def _make_model() -> Schema:
+    text = {"type": ["string", "null"], "minLength": 1, "default": None}
+    source = {"enum": list(SOURCES), "default": "packaged", "description": "where the encoder comes from"}
+    name = f"source packaged: {PACKAGED_MODEL}, the one there is; source hub: the encoder's name on the Hub"
+    return _section(
+        "the pretrained encoder",
+        {
+            "source": source,
+            "name": text | {"description": name},
+            "path": text | {"description": "source local: the model's directory"},
+            "revision": text | {"description": "source hub: commit to use"},
+        },
+    )
+
+
+def make_schema() -> Schema:
+    """The JSON schema (draft 2020-12) of a grid, without any ``$ref``."""
+    sections = _make_sections()
+    seed = _without_default(_key(TrainingSettings, "seed"))
+    count: Schema = {"type": "integer", "maximum": 1024}
+    study: dict[str, Schema] = {
+        "results_dir": {
+            "type": "string",
+            "minLength": 1,
+            "default": "results",
+            "description": "folder that receives everything",
+        },
+        "model": _make_model() | {"default": {}},
+        "seeds": _list(seed) | {"default": [0], "description": "list of seeds; the whole study runs once for each"},
+        "gpus": count
+        | {
+            "minimum": 0,
+            "default": 0,
+            "description": "GPUs that each training job reserves; the profile says how many there are",
+        },
+        "processes": count
+        | {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "default": None,
+            "description": "processes that share each training and its batches; unset: one, or one for each of its "
+            "GPUs",
+        },
+        "tasks": {
+            "type": "object",
+            "minProperties": 1,
+            "description": "the tasks by name, each with its source and its own values for keys of the sections below",
+            "additionalProperties": _make_task(sections),
+        },
+    }
+    return _section(
+        "what to train, on which tasks, with which settings",
+        study | {name: section | {"default": {}} for name, section in sections.items()},
+        required=["tasks"],
+    )
+
+
+GRID_SCHEMA = make_schema()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ltp.common.errors import LTPError
+from ltp.common.names import PACKAGED_TASKS
 from ltp.settings.fields import check_limits, described
 from ltp.settings.tasks import KINDS, TASKS, Task, get_task
 
@@ -54,10 +55,10 @@ class DataSettings:
                 object.__setattr__(self, name, tuple(map(str, value)))
         check_limits(self)
         self.get_task()
-        if self.source == "packaged" and self.task not in ("rotten_tomatoes", "imdb"):
+        if self.source == "packaged" and self.task not in PACKAGED_TASKS:
             raise LTPError(
-                f"source: packaged has rotten_tomatoes and imdb, not {self.task}; set source: local with a path, or "
-                "source: hub"
+                f"source: packaged has {' and '.join(PACKAGED_TASKS)}, not {self.task}; set source: local with a path, "
+                "or source: hub"
             )
         if self.source == "local" and not self.path:
             raise LTPError(f"path: task {self.task} has source local but no path; expected a file or a folder")

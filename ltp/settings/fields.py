@@ -1,8 +1,10 @@
-"""TODO"""
+"""Fields of the settings dataclasses: default, description and limits of a setting in one place."""
 
 from __future__ import annotations
 
 import math
+import types
+import typing
 from dataclasses import field, fields
 from typing import Any
 
@@ -12,6 +14,16 @@ from ltp.common.errors import LTPError
 def described(default: Any, text: str, **limits: Any) -> Any:
     """A dataclass field with its help text and limits (``minimum``, ``maximum``, ``above``, ``choices``)."""
     return field(default=default, metadata={"help": text, **limits})
+
+
+def field_types(settings: type) -> dict[str, tuple[Any, bool]]:
+    """Field name → its type (``int``, ``tuple[str, ...]``) without None, and whether None is allowed."""
+    found: dict[str, tuple[Any, bool]] = {}
+    for name, hint in typing.get_type_hints(settings).items():
+        parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        (kind,) = (part for part in parts if part is not types.NoneType)
+        found[name] = kind, types.NoneType in parts
+    return found
 
 
 def check_limits(settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The settings of one conversion: how the converted model prunes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PruningSettings:
     )
     token_keep_rate: float = described(
         1.0,
-        "topk: share of the tokens kept by the last layer; negative rates floor at the first token",
+        "share of the tokens that the last layer keeps; a negative rate reaches the first token early; topk only",
         above=-10.0,
         maximum=1.0,
     )

@@ -1,6 +1,6 @@
-"""The settings of one conversion and of one training, checked when made.
+"""The settings of one training: type, default, limits and description of each, written once.
 
-The command line makes one flag of each field, and the grid one key, so a setting is described once, here.
+The command line makes one flag of each field (ltp.cli.flags) and the grid one key (ltp.grid.schema).
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ class TrainingSettings:
     """How one stage trains. The defaults are the original's, where it has them."""
 
     learning_rate: float = described(2e-5, "peak learning rate of the weights", above=0.0, maximum=1.0)
-    epochs: float = described(1.0, "passes over the training split", above=0.0)
+    epochs: float = described(1.0, "passes over the training split", above=0.0, maximum=10_000.0)
     batch_size: int = described(64, "sentences in an optimiser step, over all devices", minimum=1)
     accumulation_steps: int = described(1, "parts in which a batch is computed, to save memory", minimum=1)
     weight_decay: float = described(0.0, "AdamW's weight decay (never applied to thresholds)", minimum=0.0)
     warmup: float = described(0.0, "share of the steps over which the learning rate rises", minimum=0.0, maximum=1.0)
     max_grad_norm: float = described(1.0, "gradient clip of the weights; thresholds are clipped apart", above=0.0)
     dropout: float | None = described(None, "dropout of the encoder; unset: as in the model", minimum=0.0, maximum=0.9)
-    seed: int = described(0, "seed of the shuffling, the dropout and the new classifier", minimum=0)
-    temperature: float | None = described(None, "soft stage: width of the sigmoid round a threshold", above=0.0)
-    lambda_: float | None = described(None, "soft stage: weight of the mean mask in the loss", minimum=0.0)
-    lambda_warmup: float = described(0.0, "share of the steps over which λ rises", minimum=0.0, maximum=1.0)
+    seed: int = described(0, "seed of the shuffling, the dropout and the new classifier", minimum=0, maximum=2**32 - 1)
+    temperature: float | None = described(None, "width of the sigmoid round a threshold; soft stage only", above=0.0)
+    lambda_: float | None = described(None, "weight of the mean mask in the loss; soft stage only", minimum=0.0)
+    lambda_warmup: float = described(
+        0.0, "share of the steps over which λ rises; soft stage only", minimum=0.0, maximum=1.0
+    )
     threshold_learning_rate: float | None = described(
-        None, "soft stage: learning rate of the thresholds; unset: as the weights'", above=0.0
+        None, "learning rate of the thresholds; unset: that of the weights; soft stage only", above=0.0
     )
     distillation: float = described(
-        0.0, "share of the loss that asks for the dense model's outputs instead of the labels", minimum=0.0, maximum=1.0
+        0.0,
+        "share of the loss that asks for the dense model's outputs instead of the labels; the base stage, which has no "
+        "dense model to learn from, goes without",
+        minimum=0.0,
+        maximum=1.0,
     )
     precision: str = described("fp32", "number format of the matrix products", choices=("fp32", "bf16", "fp16"))
     checkpoint_minutes: float = described(5.0, "minutes between two resumable checkpoints", above=0.0)

@@ -5,6 +5,7 @@ Everything else is the library's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: i
         per_device_eval_batch_size=EVALUATION_BATCH,
         gradient_accumulation_steps=settings.accumulation_steps,
         weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup,
+        warmup_steps=min(settings.warmup, math.nextafter(1.0, 0.0)),  # a share; the library takes 1.0 for one step
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
         data_seed=data_seed,

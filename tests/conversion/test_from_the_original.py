@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from ltp.cli.main import COMMANDS, main
 from ltp.common.errors import LTPError
 from ltp.grid.grid import Grid
-from ltp.grid.reader import load_schema
+from ltp.grid.schema import GRID_SCHEMA
 from ltp.models.pruning import topk_keep_rates
 from ltp.settings.pruning import PruningSettings
 from ltp.settings.training import TrainingSettings
@@ -44,12 +44,9 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 def schema_of(key: str) -> dict:
     """The schema's entry for a key of the grid, by its path."""
-    schema = load_schema()
-    entry = schema
+    entry = GRID_SCHEMA
     for part in key.split("."):
         entry = entry["properties"][part]
-        if "$ref" in entry:
-            entry = schema["$defs"][entry["$ref"].rsplit("/", 1)[1]]
     return entry
 
 

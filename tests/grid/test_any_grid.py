@@ -1,4 +1,4 @@
-"""Grids of any kind, drawn at random: the sound ones plan, the others are refused with the key named. No torch."""
+"""Grids of any kind, drawn at random: valid ones plan, the others are refused with the key named."""
 
 import shlex
 
@@ -56,7 +56,7 @@ grids = st.fixed_dictionaries(
 
 @given(grids)
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_any_sound_grid_plans(config):
+def test_any_valid_grid_plans(config):
     grid = Grid(config)
     assert grid.config.seeds == config.get("seeds", [0])
     for task, sections in grid.config.tasks.items():
@@ -84,7 +84,7 @@ places = st.sampled_from(
 
 @given(grids, places, junk)
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_any_unsound_value_is_refused_with_its_key_named(config, place, value):
+def test_any_invalid_value_is_refused_with_its_key_named(config, place, value):
     message = refusal(changed(config, place, value))
     assert message.startswith(".".join(place))
     assert message.isprintable()

@@ -1,4 +1,4 @@
-"""Grids that are refused, each in one line that names the key. No torch."""
+"""Grids that are refused, each in one line that names the key."""
 
 import pytest
 from helpers.grids import SHORT, changed, refusal

@@ -1,4 +1,4 @@
-"""The grid: the runs, folders and flags that it stands for. No torch."""
+"""The grid: the runs, folders and flags that it stands for."""
 
 import argparse
 import importlib
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_grids_that_come_along_are_sound(path, tmp_path, monkeypatch):
+def test_the_grids_in_config_are_valid(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for task in ("sst2", "mrpc", "cola", "stsb"):  # where glue.yaml asks its user to put the files
         (tmp_path / "glue" / task).mkdir(parents=True)

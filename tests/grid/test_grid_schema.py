@@ -1,28 +1,39 @@
-"""The grid's schema: every key described, its limits those of the settings that it becomes. No torch."""
+"""The grid's schema, made from the settings: keys described and typed, unknown ones refused, defaults filled in."""
 
 from dataclasses import fields
 
-from ltp.grid.reader import load_schema
+import jsonschema
+import pytest
+from helpers.grids import SHORT, changed, refusal
+
+from ltp.grid.grid import Grid
+from ltp.grid.reader import read_config
+from ltp.grid.schema import GRID_SCHEMA, SECTIONS
+from ltp.grid.validation import fill_defaults
 from ltp.settings.data import DataSettings
-from ltp.settings.pruning import PruningSettings
 from ltp.settings.training import TrainingSettings
 
 
 def each_property(schema: dict, path: tuple = ()):
-    """Every key that a grid may have, with its own schema."""
-    definitions = load_schema()["$defs"]
-    sections = {**schema.get("properties", {}), **({"TASK": definitions["task"]} if path == ("tasks",) else {})}
-    for key, item in sections.items():
-        reference = item.get("$ref", "").removeprefix("#/$defs/")
-        yield (*path, key), definitions[reference] if reference else item
-        if path[:1] != ("tasks",) or not reference:
-            yield from each_property(definitions[reference] if reference else item, (*path, key))
+    """Every key that a grid may have, with its own schema; TASK stands for a task's name."""
+    other = schema.get("additionalProperties")
+    for key, item in {**schema.get("properties", {}), **({"TASK": other} if isinstance(other, dict) else {})}.items():
+        yield (*path, key), item
+        yield from each_property(item, (*path, key))
+
+
+PROPERTIES = dict(each_property(GRID_SCHEMA))
+SECTION_PATHS = [path for path, schema in PROPERTIES.items() if "properties" in schema]
+
+
+def test_it_is_a_json_schema():
+    jsonschema.Draft202012Validator.check_schema(GRID_SCHEMA)
+    assert GRID_SCHEMA["additionalProperties"] is False
 
 
 def test_every_key_is_described_and_typed_and_no_mapping_takes_unknown_keys():
-    properties = list(each_property(load_schema()))
-    assert len(properties) > 70
-    for path, schema in properties:
+    assert len(PROPERTIES) > 140  # the sections twice: for all tasks, and for each
+    for path, schema in PROPERTIES.items():
         assert schema.get("description"), path
         assert "type" in schema or "enum" in schema, path
         if "properties" in schema:
@@ -31,62 +42,52 @@ def test_every_key_is_described_and_typed_and_no_mapping_takes_unknown_keys():
             assert schema["minItems"] >= 1 and schema["items"].get("description"), path
 
 
-def limits(schema: dict) -> dict:
-    names = {"minimum": "minimum", "maximum": "maximum", "exclusiveMinimum": "above", "enum": "choices"}
-    return {name: schema[key] for key, name in names.items() if key in schema}
+def test_every_default_keeps_to_its_own_limits():
+    checked = 0
+    for path, schema in PROPERTIES.items():
+        if "default" in schema:
+            jsonschema.validate(schema["default"], schema)
+            checked += 1
+        assert "default" in schema or path[0] == "tasks", path
+    assert checked > 100
 
 
-def field_limits(field) -> dict:
-    return {key: value for key, value in field.metadata.items() if key != "help"}
+@pytest.mark.parametrize("path", SECTION_PATHS, ids=".".join)
+def test_unknown_keys_are_refused_in_every_section(path):
+    path = tuple("rotten_tomatoes" if part == "TASK" else part for part in path)
+    message = refusal(changed(SHORT, (*path, "nonsense_key"), 1))
+    assert message.startswith(f"{'.'.join(path)}.nonsense_key: unknown key; expected one of ")
 
 
-def swept(section: dict) -> dict:
-    """The keys of a section; a list that is swept counts as the one setting that it varies."""
-    names = {"temperatures": "temperature", "lambdas": "lambda_", "learning_rates": "learning_rate"}
-    return {names.get(key, key): item.get("items", item) for key, item in section["properties"].items()}
+def test_a_grid_without_values_has_the_defaults_of_the_settings():
+    sections = read_config(SHORT).tasks["rotten_tomatoes"]
+    assert sections["data"] == DataSettings(task="rotten_tomatoes", model_source="packaged")
+    sweeps = {"temperature", "lambda_", "seed"}
+    for stage in ("base", "soft", "hard"):
+        for field in fields(TrainingSettings):
+            if field.name in sections[stage] and (stage, field.name) != ("base", "distillation"):
+                assert sections[stage][field.name] == field.default, (stage, field.name)
+    assert {field.name for field in fields(TrainingSettings)} - sweeps <= {*sections["base"], *sections["soft"]}
+    assert (sections["soft"]["temperatures"], sections["soft"]["lambdas"]) == ([0.001], [0.03, 0.1, 0.2])
+    assert sections["hard"]["learning_rates"] == [2e-5]
+    assert sections["baselines"] == {
+        "epochs": 2.0, "topk": {"keep_rates": [0.2, 0.4, 0.6]},
+        "manual": {"final_token_thresholds": [0.004, 0.006, 0.01]},
+    }  # fmt: skip
+    config = Grid(SHORT).config
+    assert (config.results_dir, config.seeds, config.gpus, config.processes) == ("results", [0], 0, 1)
+    assert config.model["checkpoint"] == "all-MiniLM-L6-v2"
 
 
-def test_training_keys_are_the_fields_of_training_settings():
-    known = {field.name: field for field in fields(TrainingSettings)}
-    definitions = load_schema()["$defs"]
-    sections = {name: swept(definitions[name]) for name in ("training", "base", "soft", "hard")}
-    pruning = {"final_token_threshold", "score_length"}
-    assert set().union(*sections.values()) - pruning == set(known) - {"seed"}
-    shared = set(sections["training"])
-    for section in sections.values():
-        assert shared <= set(section)
-    for name, field in known.items():
-        for section in sections.values():
-            if name in section and name not in ("epochs", "temperature", "lambda_"):
-                assert limits(section[name]) == field_limits(field) | (
-                    {"choices": list(field.metadata["choices"])} if "choices" in field.metadata else {}
-                ), name
-                assert section[name].get("default", field.default) == field.default, name
+def test_a_training_key_is_taken_by_every_stage():
+    sections = GRID_SCHEMA["properties"]
+    for stage in ("base", "soft", "hard"):
+        assert set(sections["training"]["properties"]) <= set(sections[stage]["properties"])
 
 
-def test_data_keys_are_the_fields_of_data_settings():
-    known = {field.name: field for field in fields(DataSettings)}
-    definitions = load_schema()["$defs"]
-    data, task = definitions["data"]["properties"], definitions["task"]["properties"]
-    sections = {"data", "training", "base", "soft", "hard", "baselines"}
-    assert set(data) | set(task) - sections == set(known) - {"task", "model", "model_source", "model_revision"}
-    for key, schema in data.items():
-        assert schema["default"] == known[key].default, key
-        if "choices" not in known[key].metadata:
-            assert limits(schema) == field_limits(known[key]), key
-    for key, schema in {**data, **task}.items():
-        if "enum" in schema:
-            assert {*schema["enum"]} - {None} == {*known[key].metadata["choices"]}, key
-
-
-def test_pruning_keys_have_the_limits_of_pruning_settings():
-    known = {field.name: field for field in fields(PruningSettings)}
-    definitions = load_schema()["$defs"]
-    soft, baselines = definitions["soft"]["properties"], definitions["baselines"]["properties"]
-    for key in ("final_token_threshold", "score_length"):
-        assert limits(soft[key]) == field_limits(known[key])
-        assert soft[key]["default"] == known[key].default
-    rates = baselines["topk"]["properties"]["keep_rates"]["items"]
-    assert limits(rates) == field_limits(known["token_keep_rate"])
-    thresholds = baselines["manual"]["properties"]["final_token_thresholds"]["items"]
-    assert limits(thresholds) == field_limits(known["final_token_threshold"])
+def test_filling_in_defaults_leaves_the_schema_as_it_was():
+    filled = fill_defaults({}, GRID_SCHEMA)
+    filled["soft"]["lambdas"] = filled["baselines"]["topk"]["keep_rates"] = None
+    again = fill_defaults({}, GRID_SCHEMA)
+    assert again["soft"]["lambdas"] and again["baselines"]["topk"]["keep_rates"]
+    assert set(SECTIONS) <= set(again)

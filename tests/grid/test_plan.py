@@ -1,12 +1,14 @@
-"""What a grid costs, and how far a study is. No torch."""
+"""What a grid costs, and how far a study is."""
 
 import json
 import os
+from pathlib import Path
 
 import pytest
+from helpers import fake_study
 
 from ltp.common.errors import LTPError
-from ltp.grid import plan, progress
+from ltp.grid import plan, progress, sizes
 from ltp.grid.grid import Grid
 
 GRID = {
@@ -26,9 +28,9 @@ def grid(tmp_path):
 
 def prepare(grid, examples: int, mean_length: float) -> None:
     for task in grid.config.tasks:
-        folder = progress.Path(grid.results_dir, task, "data")
+        folder = Path(grid.results_dir, task, "data")
         folder.mkdir(parents=True)
-        info = {"examples": {"train": examples}, "mean_length": {"train": mean_length}}
+        info = {"schema": 1, "examples": {"train": examples, "validation": 100}, "mean_length": {"train": mean_length}}
         (folder / "task.json").write_text(json.dumps(info))
 
 
@@ -47,25 +49,26 @@ def test_tokens_are_examples_times_length_times_epochs(grid):
 
 
 def test_before_the_data_are_there_known_sizes_serve(grid):
-    assert plan.task_sizes(grid) == {"rotten_tomatoes": plan.Size(5000, 27, False)}
+    assert sizes.task_sizes(grid) == {"rotten_tomatoes": sizes.Size(5000, 27, False, 853)}
     whole = Grid({"tasks": {"rotten_tomatoes": {}, "mnli": {"data": {"max_length": 20}}}, "results_dir": "none"})
-    sizes = plan.task_sizes(whole)
-    assert sizes["rotten_tomatoes"].examples == 8530 - 2 * 853
-    assert sizes["mnli"] == plan.Size(392_702, 20, False)
+    found = sizes.task_sizes(whole)
+    assert found["rotten_tomatoes"].examples == 8530 - 2 * 853
+    assert found["mnli"] == sizes.Size(392_702, 20, False, 9815 // 2)
 
 
 def test_a_task_of_unknown_size_is_named_with_the_way_to_know_it():
     own = {"source": "hub", "path": "a/b", "text_columns": ["t"]}
     text = plan.render_plan(Grid({"tasks": {"own": own}, "results_dir": "none"}), 1000.0)
-    assert "own yet: snakemake --cores 1 none/own/data/task.json" in text
+    assert "until the data are prepared: own; snakemake --cores 1 none/own/data/task.json" in text
     asked = Grid({"tasks": {"own": own}, "data": {"train_examples": 10}, "results_dir": "none"})
-    assert plan.task_sizes(asked)["own"] == plan.Size(10, 128, False)
+    assert sizes.task_sizes(asked)["own"] == sizes.Size(10, 128, False, None)
 
 
 def finish(grid, directory: str, seconds: float, **other) -> None:
-    os.makedirs(directory)
-    metrics = {"status": "complete", "timing": {"total_seconds": seconds}} | other
-    progress.Path(directory, "metrics.json").write_text(json.dumps(metrics))
+    run = grid.runs[directory]
+    metrics = fake_study.metrics_of(run.method, run.stage, run.seed, 0.8, 1.0) | other
+    metrics["timing"]["total_seconds"] = seconds
+    fake_study.write(Path(directory), metrics)
 
 
 def test_a_report_counts_what_is_done_and_judges_the_rest_by_it(grid):
@@ -76,9 +79,9 @@ def test_a_report_counts_what_is_done_and_judges_the_rest_by_it(grid):
     finish(grid, base, seconds=10)  # 10,000 tokens: 1 ms each, 260,000 tokens to go on two cores
     assert progress.report(root, base) == "rotten_tomatoes base done: 1 of 9 runs done, 0 running, about 2 min left"
     assert progress._seconds_left(
-        progress.Path(root), progress._state(root)["runs"], {"rotten_tomatoes/seed~0/dense/base": 1.0}, [], 2
+        Path(root), progress._state(root)["runs"], {"rotten_tomatoes/seed~0/dense/base": 1.0}, [], 2
     ) == pytest.approx(130)
-    log = progress.Path(root, "logs", os.path.relpath(soft, root) + ".log")
+    log = Path(root, "logs", os.path.relpath(soft, root) + ".log")
     log.parent.mkdir(parents=True)
     log.touch()
     assert ", 1 running, about 2 min left" in progress.report(root)
@@ -91,9 +94,9 @@ def test_a_report_counts_what_is_done_and_judges_the_rest_by_it(grid):
     assert progress.report(root) == "9 of 9 runs done"
 
 
-def test_the_farewell_adds_up_only_the_jobs_of_this_time(grid):
+def test_the_final_summary_adds_up_only_the_jobs_of_this_workflow(grid):
     progress.start(grid, cores=2)
-    root = progress.Path(grid.results_dir)
+    root = Path(grid.results_dir)
     (root / "benchmarks").mkdir()
     (root / "summary.csv").touch()
     for name, seconds in (("old", 100.0), ("a", 3.0), ("b", 4.5)):
@@ -103,6 +106,29 @@ def test_the_farewell_adds_up_only_the_jobs_of_this_time(grid):
     assert lines[0].startswith(f"tables  {root}/summary.csv")
     assert not any(line.startswith(("plots", "page")) for line in lines)
     assert "for 2 jobs; job seconds × threads ÷ (cores × wall seconds) = 8 ÷ (2 × " in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"status": "complete", "timing": {}}', "\0", "[" * 9999]
+)
+def test_a_damaged_result_is_no_measure_and_does_not_stop_the_report(grid, content):
+    prepare(grid, 1000, 10.0)
+    progress.start(grid, cores=1)
+    base, soft = list(grid.runs)[:2]
+    finish(grid, soft, seconds=10)
+    Path(base).mkdir(parents=True)
+    Path(base, "metrics.json").write_text(content)
+    assert progress.report(grid.results_dir, base) == (
+        "rotten_tomatoes base not done: 2 of 9 runs done, 0 running, about 2 min left"  # 240,000 tokens, 0.5 ms each
+    )
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 1}', '{"schema": 2}', '{"schema": 1, "examples": 3}'])
+def test_a_damaged_data_set_counts_as_one_that_is_not_there(grid, content):
+    folder = Path(grid.results_dir, "rotten_tomatoes", "data")
+    folder.mkdir(parents=True)
+    (folder / "task.json").write_text(content)
+    assert sizes.task_sizes(grid) == {"rotten_tomatoes": sizes.Size(5000, 27, False, 853)}
 
 
 def test_progress_without_a_workflow_says_so(tmp_path):

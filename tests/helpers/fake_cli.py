@@ -37,7 +37,7 @@ def main() -> int:
         return 1
     if command == "data":
         output.mkdir(parents=True, exist_ok=True)
-        info = {"examples": {"train": 400}, "mean_length": {"train": 20.0}}
+        info = {"schema": 1, "examples": {"train": 400, "validation": 100}, "mean_length": {"train": 20.0}}
         (output / "task.json").write_text(json.dumps(info))
     elif command == "convert":
         output.mkdir(parents=True, exist_ok=True)

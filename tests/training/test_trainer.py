@@ -75,6 +75,18 @@ def test_lambda_rises_over_its_warmup_and_stays(tmp_path, warmup, steps, expecte
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("warmup", "expected"),
+    [(0.0, [1, 0.75, 0.5, 0.25]), (0.5, [0, 0.5, 1, 0.5]), (0.75, [0, 1 / 3, 2 / 3, 1]), (1.0, [0, 0.25, 0.5, 0.75])],
+)
+def test_warmup_is_a_share_of_the_steps_up_to_all_of_them(tmp_path, warmup, expected):
+    trainer = make_trainer(pruning(), tmp_path, warmup=warmup)
+    trainer.create_optimizer_and_scheduler(num_training_steps=4)
+    (rate, *_) = trainer.lr_scheduler.lr_lambdas
+    found = [rate(step) for step in range(4)]
+    assert found == pytest.approx(expected)
+
+
 def test_the_loss_is_task_loss_plus_lambda_times_the_regulariser(tmp_path):
     trainer = make_trainer(pruning().train(), tmp_path, temperature=0.01, lambda_=0.3)
     trainer.state.max_steps = 1

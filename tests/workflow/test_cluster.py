@@ -55,8 +55,8 @@ def test_a_dry_run_with_the_profile_plans_the_study(name, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     plan = done.stdout + done.stderr
-    assert re.search(r"^total +16$", plan, re.MULTILINE)
-    for group in ("conversions_rotten_tomatoes_0", "figures"):  # one job for three conversions, one for what is drawn
+    assert re.search(r"^total +20$", plan, re.MULTILINE)
+    for group in ("conversions_rotten_tomatoes_0", "figures"):  # one job for five conversions, one for what is drawn
         assert len(re.findall(rf"Group job {group}\b", plan)) == 1
     # The group of a job that reads every run makes Snakemake's work grow with the square of their number.
     assert re.search(r"^Job \d+: tables$", plan, re.MULTILINE)
