@@ -74,12 +74,14 @@ def test_names_lie_where_a_page_says(page):
 
 
 def test_every_page_can_be_reached_from_the_index():
+    """A link to a folder shows its README.md, as forges do."""
     reached, waiting = set(), [INDEX]
     while waiting:
         page = waiting.pop()
         if page not in reached:
             reached.add(page)
-            waiting += [target for target, _ in links(page) if target.suffix == ".md" and target.is_file()]
+            found = [target / "README.md" if target.is_dir() else target for target, _ in links(page)]
+            waiting += [target for target in found if target.suffix == ".md" and target.is_file()]
     assert set(PAGES) <= reached
     assert INDEX in {target for target, _ in links(ROOT / "README.md")}
 
@@ -89,9 +91,9 @@ def test_the_readme_is_short():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_nobody_is_told_to_install_another_project(page):
+def test_no_page_installs_another_project(page):
     """PyPI's `ltp` is the Language Technology Platform; this distribution is learned-token-pruning."""
-    assert not re.search(r"pip install[^\n`]*[\s'\"]ltp(\[|['\"`\s]|$)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not re.search(r"pip install[^\n`]*[ '\"]ltp(\[|['\"`\s]|$)", page.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_citation_and_changelog_know_the_version():
