@@ -1,4 +1,4 @@
-"""TODO"""
+"""Say what a grid will cost before it starts: runs, tokens, hours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import argparse
 from ltp.common.errors import LTPError
 from ltp.grid.grid import load_grid
 from ltp.grid.plan import render_plan
+
+EXAMPLE = """
+ltp plan
+ltp plan --configfile config/paper.yaml --tokens-per-second 20000 --jobs 4
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
