@@ -12,11 +12,11 @@ COMMANDS = {
     "train": "train one stage: base, soft or hard",
     "evaluate": "score a saved model with pruning, and count its FLOPs",
     "progress": "how far a running study is",
-    "tables": "every run below a folder -> runs.csv, frontier.csv, summary.csv",
+    "tables": "every run below a folder -> runs, frontier, summary (CSV)",
     "plots": "tables -> figures",
     "explain": "which words a model drops, and at which layer",
     "report": "tables and example sentences -> index.html",
-    "export": "a model as a plain checkpoint, an ONNX file, or ONNX in 8 bits",
+    "export": "a model as plain checkpoint, ONNX file, or ONNX in 8 bits",
     "benchmark": "time a pruned model against every unpruned way to run it",
     "verify": "check every file of a study's results against its checksum",
 }

@@ -7,6 +7,11 @@ import typing
 from collections.abc import Collection
 from dataclasses import fields
 from types import NoneType, UnionType
+from typing import Any, TypeVar
+
+DEFAULT_GRID = "config/grid.yaml"  # as in workflow/rules/common.smk
+
+Settings = TypeVar("Settings")
 
 
 def add_settings(parser: argparse._ActionsContainer, settings: type, names: Collection[str] | None = None) -> None:
@@ -23,7 +28,7 @@ def add_settings(parser: argparse._ActionsContainer, settings: type, names: Coll
             kind = next(part for part in typing.get_args(kind) if part is not NoneType)
         name = field.name.rstrip("_")
         text = field.metadata["help"].replace("%", "%%")
-        options: dict = {"dest": field.name, "default": field.default, "help": text}
+        options: dict[str, Any] = {"dest": field.name, "default": field.default, "help": text}
         if kind is bool:
             options["action"] = "store_true"
         elif typing.get_origin(kind) is tuple:
@@ -36,6 +41,6 @@ def add_settings(parser: argparse._ActionsContainer, settings: type, names: Coll
         parser.add_argument("--" + name.replace("_", "-"), **options)
 
 
-def read_settings(arguments: argparse.Namespace, settings: type):
+def read_settings(arguments: argparse.Namespace, settings: type[Settings]) -> Settings:
     """The settings dataclass that the flags describe; LTPError names a value out of bounds."""
-    return settings(**{field.name: getattr(arguments, field.name) for field in fields(settings)})
+    return settings(**{field.name: getattr(arguments, field.name) for field in fields(settings)})  # type: ignore[arg-type]

@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         if command not in COMMANDS:
             _without_command(arguments or [command])
         parsed = command_parser(command).parse_args(arguments[1:], argparse.Namespace(command_line=arguments))
-        return load_command(command).run(parsed)
+        status: int = load_command(command).run(parsed)
+        return status
     except KeyboardInterrupt:
         print("ltp: interrupted", file=sys.stderr)
         return 130

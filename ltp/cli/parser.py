@@ -15,14 +15,12 @@ from typing import Any, NoReturn
 from ltp import __version__
 from ltp.cli import COMMANDS
 
+HELP = argparse.RawDescriptionHelpFormatter  # leaves the lines of examples as they are
 COMPLETION = 'eval "$(register-python-argcomplete ltp)"'
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which suggests the nearest flag for a misspelt one."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
         """The arguments. Ends the process with status 2 where they do not fit."""
@@ -57,7 +55,7 @@ def command_parser(name: str) -> Parser:
     module = load_command(name)
     description = textwrap.fill(module.__doc__ or "", max(40, shutil.get_terminal_size().columns - 2))
     epilog = f"example:\n{textwrap.indent(module.EXAMPLE.strip(), '  ')}"
-    parser = Parser(prog=f"ltp {name}", description=description, epilog=epilog)
+    parser = Parser(f"ltp {name}", description=description, epilog=epilog, formatter_class=HELP)
     module.add_arguments(parser)
     return parser
 
@@ -65,9 +63,10 @@ def command_parser(name: str) -> Parser:
 def main_parser(completed: str | None = None) -> Parser:
     """The parser of ``ltp`` itself. Only the command ``completed`` gets its flags, so that no other is imported."""
     parser = Parser(
-        prog="ltp",
+        "ltp",
         description="Learned token pruning of text encoders. `ltp COMMAND --help` shows a command's flags.",
         epilog=f"completion of commands and flags in bash and zsh:\n  {COMPLETION}",
+        formatter_class=HELP,
     )
     parser.add_argument("-V", "--version", action="version", version=f"ltp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

@@ -9,11 +9,10 @@ from pathlib import Path
 from ltp.analysis.csv_files import read_csv
 from ltp.analysis.summary import SUMMARY_COLUMNS, render_summary
 from ltp.analysis.tables import SUMMARY, find_runs, write_tables
+from ltp.cli.flags import DEFAULT_GRID
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.grid.grid import load_grid
-
-GRID = "config/grid.yaml"
 
 EXAMPLE = """
 ltp tables results
@@ -24,7 +23,9 @@ ltp tables --show
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp tables``."""
     parser.add_argument(
-        "results", nargs="?", help=f"folder of results, with every run below it (default: results_dir of {GRID})"
+        "results",
+        nargs="?",
+        help=f"folder of results, with all runs below it (default: that of {DEFAULT_GRID})",
     )
     parser.add_argument("--output", help="folder for the tables; unset: the folder of results")
     parser.add_argument("--show", action="store_true", help="show the summary that is there; make no tables")
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """``ltp tables``: make the tables and show the summary. Returns 0; runs left out are named, not errors."""
-    results = arguments.results or load_grid(GRID).results_dir
+    results = arguments.results or load_grid(DEFAULT_GRID).results_dir
     output = Path(arguments.output or results)
     if not arguments.show:
         paths = find_runs(results)
