@@ -1,20 +1,23 @@
-# `make demo` runs the default study, `make test` the linters and the tests, `make faults` the whole fault matrix.
-# Each makes .venv first, if need be.
+# `make demo` runs the default study, `make test` the linters and the tests, `make lint` the linters alone, `make faults`
+# the whole fault matrix. Each makes .venv first, if need be.
 PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: demo test faults slurm clean
+.PHONY: demo lint test faults slurm clean
 
 demo: .venv/.installed-demo
 	$(BIN)/snakemake --cores $(CORES)
-	@$(BIN)/ltp tables results --show
+	@$(BIN)/ltp tables --show
 
-test: .venv/.installed-test
+lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
+
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow" --ignore tests/faults
 
 faults: .venv/.installed-test

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 
-def add_arguments(parser):
+EXAMPLE = """
+ltp benchmark --study results --output results/speed.csv
+ltp benchmark results/imdb/seed~0/ltp/temperature~0.001/lambda~0.03/hard/lr~5e-05 --data results/imdb/data --batch 1 8
+ltp benchmark roberta-base --data results/imdb/data --flops 0.5 --output speed.csv
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp benchmark``."""
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="runs that prune; or bert-base, roberta-base")
-    parser.add_argument("--study", metavar="DIR", help="instead: results whose operating points to time")
-    parser.add_argument("--data", nargs="+", metavar="DIR", help="text, from `ltp data`")
-    parser.add_argument("--output", default="results/speed.csv", help="CSV to write; figures go to plots/ beside it")
-    parser.add_argument("--base", help="the unpruned model to compare with (default: the same weights, unpruned)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], help="batch sizes")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[], help="also time text cut to these lengths")
-    parser.add_argument("--sentences", type=int, default=64, help="sentences of each text")
-    parser.add_argument("--repeats", type=int, default=5, help="timed passes over them")
-    parser.add_argument("--flops", type=float, help="set thresholds so that each text costs this share of its FLOPs")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="backends that take part")
+    what = parser.add_argument_group("what to time")
+    what.add_argument("models", nargs="*", metavar="MODEL", help="runs that prune; or bert-base, roberta-base")
+    what.add_argument("--data", nargs="+", metavar="DIR", help="text, from `ltp data`")
+    what.add_argument("--base", help="the unpruned model to compare with (default: the same weights, unpruned)")
+    what.add_argument("--study", metavar="DIR", help="instead of all these: results whose operating points to time")
+    what.add_argument("--only", nargs="+", default=[], metavar="NAME", help="backends that take part (default: all)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--batch", type=int, nargs="+", default=[1, 32], help="batch sizes (default: 1 32)")
+    how.add_argument("--lengths", type=int, nargs="+", default=[], help="also time text cut to these lengths")
+    how.add_argument("--sentences", type=int, default=64, help="sentences of each text (default: %(default)s)")
+    how.add_argument("--repeats", type=int, default=5, help="timed passes over them (default: %(default)s)")
+    how.add_argument("--flops", type=float, help="set thresholds so that each text costs this share of its FLOPs")
+    parser.add_argument(
+        "--output", default="results/speed.csv", help="CSV to write (default: %(default)s); figures: plots/ beside it"
+    )
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """``ltp benchmark``: measure, write, show."""
     from ltp.benchmark.plots import write_speed_plots
     from ltp.benchmark.runner import Settings, benchmark, benchmark_study

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
+
 from ltp.cli.flags import add_settings, read_settings
 from ltp.common.locks import exclusive
 from ltp.settings.data import DataSettings
 
+EXAMPLE = """
+ltp data --task rotten_tomatoes --max-length 64 --output data
+ltp data --task sst2 --source local --path glue/SST-2 --output data
+ltp data --task tickets --source local --path tickets.csv --text-columns subject body --label-column team --output data
+"""
 
-def add_arguments(parser):
+GROUPS = {
+    "the text": ("task", "source", "path", "subset", "revision"),
+    "the encoder whose tokenizer is used": ("model", "model_source", "model_revision", "max_length"),
+    "the splits": ("train_examples", "validation_examples", "test_examples", "test", "split_seed"),
+    "a task of your own": ("text_columns", "label_column", "kind", "labels", "metrics", "primary_metric"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp data``."""
     parser.add_argument("--output", required=True, help="folder for the tokenised splits and task.json")
-    add_settings(parser, DataSettings)
+    for title, names in GROUPS.items():
+        add_settings(parser.add_argument_group(title), DataSettings, names)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """``ltp data``: prepare the data and say what came out."""
     settings = read_settings(arguments, DataSettings)
     from ltp.text.prepare import prepare

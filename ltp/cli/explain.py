@@ -1,4 +1,4 @@
-"""TODO"""
+"""Show which words of a sentence a pruned model drops, and at which layer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from ltp.common.errors import LTPError
 from ltp.models.explain import explain, load
 from ltp.report.sentences import render, use_colour
 from ltp.results.examples import EXAMPLES, Sentence, write_examples
+
+EXAMPLE = """
+ltp explain results/imdb/seed~0/ltp/temperature~0.001/lambda~0.03/hard/lr~5e-05 "a film that is never dull"
+ltp explain --examples results/imdb
+"""
 
 EXAMPLE_COUNT = 6
 
@@ -82,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(explain_task(arguments.run))
         return 0
     if arguments.examples or not 1 <= len(arguments.text) <= 2:
-        given = f"{len(arguments.text)} texts" + (" and --examples" if arguments.examples else "")
-        raise LTPError(f"text: {given} given; expected one text, two for a task of pairs, or --examples alone")
+        found = f"{len(arguments.text)} texts" + (" and --examples" if arguments.examples else "")
+        raise LTPError(f"text: {found} given; expected one text, two for a task of pairs, or --examples alone")
     model, tokenizer, max_length = load(arguments.run)
     text = arguments.text[0] if len(arguments.text) == 1 else tuple(arguments.text)
     (sentence,) = explain(model, tokenizer, [text], max_length)

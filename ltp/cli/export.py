@@ -1,9 +1,16 @@
-"""Give a trained model away: as a plain checkpoint, as one ONNX file that removes tokens, as the same in 8 bits."""
+"""Export a trained model: as a plain checkpoint, as one ONNX file that removes tokens, as the same in 8 bits."""
 
 from __future__ import annotations
 
+import argparse
 
-def add_arguments(parser):
+EXAMPLE = """
+ltp export results/imdb/seed~0/ltp/temperature~0.001/lambda~0.03/hard/lr~5e-05 --output served --onnx --int8
+ltp export my-run --output plain --plain
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp export``."""
     parser.add_argument("run", help="folder of a model: a run, or a plain BERT or RoBERTa classifier")
     parser.add_argument("--output", required=True, help="folder for what is asked for, and the tokenizer")
@@ -13,7 +20,7 @@ def add_arguments(parser):
     parser.add_argument("--data", help="sentences to check with, from `ltp data` (default: the run's own)")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """``ltp export``: export and say what came out."""
     from ltp.export.export import export
 

@@ -1,17 +1,23 @@
-"""TODO"""
+"""Say what a grid will cost before it starts: runs, tokens, hours."""
 
 from __future__ import annotations
 
 import argparse
 
+from ltp.cli.flags import DEFAULT_GRID
 from ltp.common.errors import LTPError
 from ltp.grid.grid import load_grid
 from ltp.grid.plan import render_plan
 
+EXAMPLE = """
+ltp plan
+ltp plan --configfile config/paper.yaml --tokens-per-second 20000 --jobs 4
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp plan``."""
-    parser.add_argument("--configfile", default="config/grid.yaml", help="the grid (default: %(default)s)")
+    parser.add_argument("--configfile", default=DEFAULT_GRID, help="the grid (default: %(default)s)")
     parser.add_argument(
         "--tokens-per-second",
         type=float,

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Draw the figures of a study from its tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from ltp.report.plots import write_plots
+
+EXAMPLE = "ltp plots results --output figures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

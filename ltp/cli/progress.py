@@ -1,10 +1,12 @@
-"""TODO"""
+"""Say how far a running study is, and when it may be done."""
 
 from __future__ import annotations
 
 import argparse
 
 from ltp.grid.progress import report
+
+EXAMPLE = "ltp progress results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,12 @@
-"""TODO"""
+"""Write a study's page: the tables, the figures and example sentences in one index.html."""
 
 from __future__ import annotations
 
 import argparse
 
 from ltp.report.page import PAGE, write_page
+
+EXAMPLE = "ltp report results --output index.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

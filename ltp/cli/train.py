@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from contextlib import nullcontext
 
 from ltp.cli.flags import add_settings, read_settings
@@ -13,23 +14,44 @@ from ltp.settings.training import TrainingSettings
 from ltp.training import distributed
 from ltp.training.environment import require_gpus
 
+EXAMPLE = """
+ltp train --stage base --method dense --checkpoint all-MiniLM-L6-v2 --data data --output dense --learning-rate 1e-4
+ltp train --stage soft --method ltp --checkpoint converted --data data --output soft --temperature 1e-3 --lambda 0.03
+ltp train --stage hard --method ltp --checkpoint soft --data data --output hard --learning-rate 5e-5
+"""
 
-def add_arguments(parser):
+TRAINING = ("epochs", "batch_size", "accumulation_steps", "precision", "seed", "checkpoint_minutes", "tensorboard")
+WEIGHTS = ("learning_rate", "weight_decay", "warmup", "max_grad_norm", "dropout")
+THRESHOLDS = ("temperature", "lambda_", "lambda_warmup", "threshold_learning_rate")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp train``."""
-    parser.add_argument("--stage", required=True, choices=STAGES)
-    parser.add_argument("--method", required=True, choices=METHODS)
-    parser.add_argument("--checkpoint", required=True, help="what to start from: an encoder, a conversion or a run")
-    parser.add_argument("--revision", help="commit of an encoder from the Hub")
-    parser.add_argument("--data", required=True, help="folder that `ltp data` wrote")
-    parser.add_argument("--output", required=True, help="the run directory to write")
-    parser.add_argument("--teacher", help="dense run whose outputs distillation asks for")
-    parser.add_argument("--teach", action="store_true", help="also write the outputs that distillation learns from")
-    parser.add_argument("--processes", type=int, default=1, help="processes that share the training, one GPU each")
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be there (default: take one if there is)")
-    add_settings(parser, TrainingSettings)
+    what = parser.add_argument_group("what is trained")
+    what.add_argument("--stage", required=True, choices=STAGES, help="which stage")
+    what.add_argument("--method", required=True, choices=METHODS, help="how tokens are pruned; dense: not at all")
+    what.add_argument("--checkpoint", required=True, help="what to start from: an encoder, a conversion or a run")
+    what.add_argument("--revision", help="commit of an encoder from the Hub")
+    what.add_argument("--data", required=True, help="folder that `ltp data` wrote")
+    what.add_argument("--output", required=True, help="the run directory to write")
+    add_settings(parser.add_argument_group("the training"), TrainingSettings, TRAINING)
+    add_settings(parser.add_argument_group("the weights"), TrainingSettings, WEIGHTS)
+    add_settings(parser.add_argument_group("the thresholds"), TrainingSettings, THRESHOLDS)
+    learned = parser.add_argument_group("distillation")
+    add_settings(learned, TrainingSettings, ("distillation",))
+    learned.add_argument("--teacher", help="dense run whose outputs distillation learns from")
+    learned.add_argument(
+        "--save-train-logits",
+        "--teach",  # its name in the params of finished runs, which Snakemake would make again if the grid changed it
+        action="store_true",
+        help="also write the outputs on the training split, for a later --teacher",
+    )
+    devices = parser.add_argument_group("devices")
+    devices.add_argument("--processes", type=int, default=1, help="processes that share the training, one GPU each")
+    devices.add_argument("--gpus", type=int, default=0, help="GPUs that must be there (default: take one if there is)")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int:
     """``ltp train``: train, and say how the run did."""
     settings = read_settings(arguments, TrainingSettings)
     if arguments.processes < 1:
@@ -38,18 +60,18 @@ def run(arguments):
         return _train(arguments, settings)
     with gpus.reserved(arguments.processes):
         if arguments.processes > 1:
-            return distributed.launch(arguments.processes, arguments.given)
+            return distributed.launch(arguments.processes, arguments.command_line)
         return _train(arguments, settings)
 
 
-def _train(arguments, settings):
+def _train(arguments: argparse.Namespace, settings: TrainingSettings) -> int:
     require_gpus(arguments.gpus)
     from ltp.training.stages import train
 
     with exclusive(arguments.output) if distributed.is_main() else nullcontext():
         metrics = train(
             arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
-            revision=arguments.revision, teacher=arguments.teacher, teach=arguments.teach,
+            revision=arguments.revision, teacher=arguments.teacher, teach=arguments.save_train_logits,
         )  # fmt: skip
     if not distributed.is_main():
         return 0

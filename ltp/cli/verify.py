@@ -1,4 +1,4 @@
-"""TODO"""
+"""Check every file of every run below a folder against its checksum."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 
 from ltp.common.io import shown
 from ltp.results.verify import verify_tree
+
+EXAMPLE = "ltp verify results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

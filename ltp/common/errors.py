@@ -9,3 +9,8 @@ class LTPError(Exception):
     The message is one line: the key or file, its value, what was expected, how to fix it.
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+def missing_package(what: str, package: str, extra: str) -> LTPError:
+    """The error that ``what`` needs ``package``, which comes with one of this distribution's extras."""
+    return LTPError(f"{what}: needs {package}, which is not installed; pip install 'learned-token-pruning[{extra}]'")

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ltp.common.errors import LTPError
+from ltp.common.errors import LTPError, missing_package
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
 from ltp.results.dataset import INFO
@@ -80,7 +80,7 @@ def require_onnx(exporter: bool = False) -> None:
     """Raise LTPError unless what writes and runs ONNX files is installed; torch's ``exporter`` needs one more."""
     for name in ("onnx", "onnxruntime", *(["onnxscript"] if exporter else [])):
         if importlib.util.find_spec(name) is None:
-            raise LTPError(f"onnx: the package {name} is not installed; pip install 'ltp[onnx]'")
+            raise missing_package("onnx", name, "onnx")
 
 
 def save_onnx(model: LTPForSequenceClassification, path: Path, int8: bool = False) -> None:

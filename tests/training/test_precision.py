@@ -78,9 +78,8 @@ class TestTensorBoard:
         monkeypatch.setattr("transformers.integrations.is_tensorboard_available", lambda: False)
         assert train(tiny_study, tiny_study.converted, tmp_path / "run", *self.FLAGS) == 1
         line = capsys.readouterr().err.splitlines()[-1]
-        assert line == (
-            "ltp train: tensorboard: the package is not installed; pip install tensorboard, or set tensorboard: false"
-        )
+        missing = "needs tensorboard, which is not installed; pip install 'learned-token-pruning[tensorboard]'"
+        assert line == f"ltp train: tensorboard: true: {missing}"
         assert not (tmp_path / "run/metrics.json").exists()
 
     def test_one_line_of_the_grid_asks_for_them(self):
