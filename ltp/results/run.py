@@ -1,7 +1,7 @@
 """The run directory: how a finished run is written, read and verified.
 
 A run directory holds a checkpoint, predictions.json and, written last and atomically, metrics.json, which is
-a record (see ltp.records). The schema of metrics.json lives here and nowhere else.
+a manifest (see ltp.results.manifest). The schema of metrics.json lives here and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from ltp.results.manifest import FIX, METRICS, file_problem, read_manifest, writ
 
 PREDICTIONS = "predictions.json"
 STATUSES = ("complete", "diverged")
-DATA = "task.json"  # the record of a directory of data
-CHECKPOINT = "checkpoint"  # the resumable state of a training that goes on
+CHECKPOINT = "checkpoint"  # the folder of a training's resumable state, inside its run directory
 
 # Key of metrics.json → the types it may have (None is null). write_run adds schema, kind, files, fingerprint.
 SCHEMA_TYPES: dict[str, tuple[type | None, ...]] = {

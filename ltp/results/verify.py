@@ -12,7 +12,7 @@ from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.results import dataset
 from ltp.results.manifest import FIX, MANIFESTS, METRICS, file_problem, read_manifest
-from ltp.results.run import CHECKPOINT, DATA, PREDICTIONS, read_metrics
+from ltp.results.run import CHECKPOINT, PREDICTIONS, read_metrics
 
 
 def verify_files(directory: Path, files: Mapping[str, str], only: tuple[str, ...] | None = None) -> list[str]:
@@ -41,7 +41,7 @@ def _verify_manifest(path: Path) -> list[str]:
 def verify_run(directory: str | os.PathLike) -> list[str]:
     """What is wrong with the directory of a run, a conversion or data, a line each; every file is hashed."""
     directory = Path(directory)
-    if (directory / DATA).exists():
+    if (directory / dataset.INFO).exists():
         return dataset.verify(directory)
     found = [directory / name for name in MANIFESTS if (directory / name).exists()] or [directory / METRICS]
     return [problem for path in found for problem in _verify_manifest(path)]
@@ -65,7 +65,7 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
         corrupt += [(directory, problem) for problem in problems]
         if not problems:
             ok.append(directory)
-    made = [directory for directory in ok if not (directory / DATA).exists()]
+    made = [directory for directory in ok if not (directory / dataset.INFO).exists()]
     prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in made}
     for directory in made:
         parent = _record(directory).get("parent")
@@ -85,7 +85,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
     """(directory, whether it has a record) for every directory that is a run or was to become one."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        finished = any(name in names for name in (*MANIFESTS, DATA))
+        finished = any(name in names for name in (*MANIFESTS, dataset.INFO))
         if finished or CHECKPOINT in subfolders or "model.safetensors" in names or PREDICTIONS in names:
             yield Path(folder), finished
         if CHECKPOINT in subfolders:

@@ -17,12 +17,12 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from ltp.common.errors import LTPError
+from ltp.settings.pruning import THRESHOLDS
 from ltp.settings.training import TrainingSettings
 from ltp.training import distributed
 from ltp.training.callbacks import CheckpointByTime, StopOnDivergence
 from ltp.training.collator import Collator
 
-THRESHOLDS = "threshold_deltas"
 EVALUATION_BATCH = 32  # sentences; larger batches leave the processor's cache
 LOG_STEPS = 10
 

@@ -234,7 +234,7 @@ def test_tree_tells_sound_damaged_unfinished_and_outdated(tmp_path, capsys):
 
     assert verify_command.run(argparse.Namespace(root=str(tmp_path))) == 1
     shown = capsys.readouterr()
-    assert shown.out.count("CORRUPT") == 3 and "2 sound, 3 corrupt" in shown.err
+    assert shown.out.count("CORRUPT") == 3 and "2 ok, 3 corrupt" in shown.err
     assert verify_command.run(argparse.Namespace(root=str(parent))) == 0
     with pytest.raises(LTPError, match="not a folder"):
         verify_tree(tmp_path / "nowhere")
