@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 
 from ltp.cli.flags import add_settings, read_settings
 from ltp.common import gpus
@@ -23,7 +24,12 @@ def add_arguments(parser):
     parser.add_argument("--data", required=True, help="folder that `ltp data` wrote")
     parser.add_argument("--output", required=True, help="the run directory to write")
     parser.add_argument("--teacher", help="dense run whose outputs distillation asks for")
-    parser.add_argument("--teach", action="store_true", help="also write the outputs that distillation learns from")
+    parser.add_argument(
+        "--save-train-logits",
+        "--teach",
+        action="store_true",
+        help="also write the outputs that distillation learns from",
+    )
     parser.add_argument("--processes", type=int, default=1, help="processes that share the training, one GPU each")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be there (default: take one if there is)")
     add_settings(parser, TrainingSettings)
@@ -44,13 +50,16 @@ def run(arguments):
 
 def _train(arguments, settings):
     require_gpus(arguments.gpus)
+    from ltp.training.stage import Stage
     from ltp.training.stages import train
 
+    stage = Stage(
+        arguments.stage, arguments.method, arguments.checkpoint, Path(arguments.data), Path(arguments.output), settings,
+        revision=arguments.revision, teacher=arguments.teacher and Path(arguments.teacher),
+        save_train_logits=arguments.save_train_logits,
+    )  # fmt: skip
     with exclusive(arguments.output) if distributed.is_main() else nullcontext():
-        metrics = train(
-            arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
-            revision=arguments.revision, teacher=arguments.teacher, teach=arguments.teach,
-        )  # fmt: skip
+        metrics = train(stage)
     if not distributed.is_main():
         return 0
     if metrics["status"] != "complete":

@@ -51,9 +51,7 @@ def is_original(folder: Path) -> bool:
     return config.get("model_type") in MODEL_TYPES and "base_model_type" not in config
 
 
-def convert_original(
-    folder: Path, target: Path, given: PruningSettings
-) -> tuple[dict[str, Any], PruningSettings]:
+def convert_original(folder: Path, target: Path, given: PruningSettings) -> tuple[dict[str, Any], PruningSettings]:
     """Write the weights of the checkpoint in ``folder`` to ``target``, their bytes as they are, under our names.
 
     Returns the encoder's configuration, as that of a RoBERTa, and how the checkpoint prunes: a ``prune_mode`` in its

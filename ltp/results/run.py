@@ -41,6 +41,12 @@ SCHEMA_TYPES: dict[str, tuple[type | None, ...]] = {
     "environment": (dict,),
     "timing": (dict,),  # the only part that may differ between two identical runs
 }
+# Keys that some runs lack: earlier versions did not write the last two, nor do runs without them now.
+OPTIONAL_TYPES: dict[str, tuple[type | None, ...]] = {
+    "teacher": (dict, None),  # path and fingerprint of the dense run that distillation learned from
+    "tokenizer_sha256": (str,),  # of the tokenizer that made the data
+    "encoder": (dict,),  # of base runs: name, source, revision (the resolved commit, or null), sha256 of the weights
+}
 
 
 def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,9 +67,12 @@ def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[
 
 def _check_schema(path: Path, metrics: Mapping[str, Any]) -> None:
     name = shown(path)
-    for key, types in SCHEMA_TYPES.items():
+    for key in SCHEMA_TYPES:
         if key not in metrics:
             raise LTPError(f"{name}: lacks the key {key!r}; {FIX}")
+    for key, types in {**SCHEMA_TYPES, **OPTIONAL_TYPES}.items():
+        if key not in metrics:
+            continue
         value = metrics[key]
         if (None if value is None else type(value)) not in types:
             raise LTPError(f"{name}: {key} is {value!r:.60}, which has the wrong type; {FIX}")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Which results are as they were written, and which are damaged, unfinished or outdated."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: i
             f"batch_size: {settings.batch_size} sentences cannot be divided among {distributed.count()} processes with "
             f"{settings.accumulation_steps} accumulation steps; choose a multiple of {parts}"
         )
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(state_dir),
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.epochs,
@@ -140,6 +140,9 @@ def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: i
         report_to=[],
         disable_tqdm=False,
     )
+    # A process takes one GPU. Where it sees more, the library would split its batches by nn.DataParallel.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:

@@ -11,8 +11,9 @@ from helpers import tiny
 
 from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
 from ltp.settings.training import TrainingSettings
-from ltp.training.callbacks import CheckpointByTime, Diverged, StopOnDivergence, last_checkpoint
+from ltp.training.callbacks import CheckpointByTime, Diverged, StopOnDivergence
 from ltp.training.collator import Collator
+from ltp.training.resuming import COMPLETE, last_checkpoint
 from ltp.training.trainer import LTPTrainer, as_predictions, distillation_loss, training_arguments
 
 LENGTHS = [3, 9, 5, 12, 4, 7, 6, 10]
@@ -259,7 +260,7 @@ def test_checkpoints_come_by_time_and_the_last_whole_one_is_found(tmp_path):
     names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
     assert names == ["checkpoint-10", "checkpoint-11"]  # two are kept; none after the last of the 12 steps
     assert last_checkpoint(tmp_path).name == "checkpoint-11"
-    (tmp_path / "checkpoint-11" / CheckpointByTime.COMPLETE).unlink()  # the machine died while it was written
+    (tmp_path / "checkpoint-11" / COMPLETE).unlink()  # the machine died while it was written
     assert last_checkpoint(tmp_path).name == "checkpoint-10"
     rare = make_trainer(pruning(), tmp_path / "rare", callbacks=[CheckpointByTime(minutes=60)], batch_size=2)
     rare.train()
