@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ltp.common.errors import LTPError
-from ltp.common.io import shown
+from ltp.common.io import file_sha256, shown
 from ltp.results import dataset
+from ltp.results.checkpoint import weights_sha256
 from ltp.results.manifest import FIX, MANIFESTS, METRICS, file_problem, read_manifest
 from ltp.results.run import CHECKPOINT, PREDICTIONS, read_metrics
 
@@ -50,8 +51,9 @@ def verify_run(directory: str | os.PathLike) -> list[str]:
 def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Check all data, every run and every conversion below ``root``.
 
-    Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished,
-    or made from a parent that has been replaced since. Raises LTPError when ``root`` is not a folder.
+    Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished, or made from
+    a parent, or from local text or a local encoder, that has been changed since. Sources that are not there cannot be
+    compared. Raises LTPError when ``root`` is not a folder.
     """
     if not os.path.isdir(root):
         raise LTPError(f"{shown(root)}: is not a folder; expected the folder of results")
@@ -59,7 +61,7 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
     corrupt: list[tuple[Path, str]] = []
     for directory, finished in _walk(Path(root)):
         if finished:
-            problems = verify_run(directory)
+            problems = verify_run(directory) or _changed_sources(directory)
         else:
             problems = [f"{shown(directory)}: is not finished (no {METRICS}); run snakemake again"]
         corrupt += [(directory, problem) for problem in problems]
@@ -75,6 +77,24 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
             made_from = shown(parent["path"])
             corrupt.append((directory, f"{shown(directory)}: was made from an earlier {made_from}; {FIX}"))
     return ok, corrupt
+
+
+def _changed_sources(directory: Path) -> list[str]:
+    """The local files, or the local encoder, that data or a base run were made from and that are others by now."""
+    fix = "put it back, or run snakemake again"
+    if (directory / dataset.INFO).exists():
+        inputs = dataset.read_info(directory).get("inputs", {})
+        changed = [path for path, sha256 in inputs.items() if Path(path).is_file() and file_sha256(path) != sha256]
+        return [f"{shown(path)}: was changed since the data in {shown(directory)} were made; {fix}" for path in changed]
+    encoder = _record(directory).get("encoder")
+    if encoder and encoder["source"] == "local" and (folder := Path(encoder["name"]).expanduser()).is_dir():
+        try:
+            changed = weights_sha256(folder) != encoder["sha256"]
+        except (LTPError, OSError):
+            changed = True
+        if changed:
+            return [f"{shown(folder)}: its weights were changed since {shown(directory)} was trained from them; {fix}"]
+    return []
 
 
 def _record(directory: Path) -> dict[str, Any]:
