@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -21,7 +22,7 @@ from ltp.results.run import CHECKPOINT, read_metrics
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import PruningSettings
 from ltp.training.evaluation import evaluate_checkpoint
-from ltp.training.resuming import last_checkpoint
+from ltp.training.resuming import last_checkpoint, seconds_trained
 from ltp.training.stage import Stage
 from ltp.training.stages import train
 from ltp.training.trainer import LTPTrainer
@@ -69,6 +70,28 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tiny_study, soft, tmp_path
         interrupt(patch, step=5)  # twelve steps less seven: a run from the start would not come through
         assert train(Stage(*arguments))["timing"]["resumed"]
     assert told(run) == told(soft) and not (run / CHECKPOINT).exists()
+
+
+def test_the_seconds_of_all_legs_count(tiny_study, tmp_path, monkeypatch):
+    """Of the first leg, those until its last checkpoint: what came after was lost, and is done again."""
+    arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING)
+    whole = LTPTrainer.training_step
+
+    def slow(self, *given, **options):
+        time.sleep(0.3)
+        return whole(self, *given, **options)
+
+    for last in (4, 3):  # two legs are cut off, by checkpoints of steps 4 and 7
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+            patch.setattr(LTPTrainer, "training_step", slow)
+            interrupt(patch, step=last)
+            train(Stage(*arguments))
+    checkpoint = last_checkpoint(tmp_path / "run" / CHECKPOINT)
+    assert checkpoint.name == "checkpoint-7" and 7 * 0.3 < seconds_trained(checkpoint)
+    timing = train(Stage(*arguments))["timing"]
+    assert timing["train_seconds"] > 7 * 0.3
+    assert timing["tokens_per_second"] == pytest.approx(timing["train_tokens"] / timing["train_seconds"])
+    assert timing["total_seconds"] > timing["train_seconds"]
 
 
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tiny_study, soft, tmp_path):

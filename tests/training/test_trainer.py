@@ -267,6 +267,17 @@ def test_checkpoints_come_by_time_and_the_last_whole_one_is_found(tmp_path):
     assert last_checkpoint(tmp_path / "rare") is None
 
 
+def test_a_process_takes_one_gpu_however_many_it_sees(tmp_path, monkeypatch):
+    """Where nobody has hidden the others, as without nvidia-smi, the library would use nn.DataParallel."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    for patched in ("is_bf16_supported", "get_device_capability"):
+        monkeypatch.setattr(torch.cuda, patched, lambda *given, **options: (9, 0))
+    arguments = training_arguments(TrainingSettings(batch_size=8), tmp_path, data_seed=0)
+    assert arguments.device.type == "cuda" and arguments.n_gpu == 1 and arguments.train_batch_size == 8
+
+
 def test_predictions_from_logits():
     logits = torch.tensor([[0.1, 0.9, 0.0], [2.0, -1.0, 1.0]]).numpy()
     assert as_predictions(logits, regression=False).tolist() == [1, 0]
