@@ -87,7 +87,7 @@ def test_the_seconds_of_all_legs_count(tiny_study, tmp_path, monkeypatch):
             interrupt(patch, step=last)
             train(Stage(*arguments))
     checkpoint = last_checkpoint(tmp_path / "run" / CHECKPOINT)
-    assert checkpoint.name == "checkpoint-7" and 7 * 0.3 < seconds_trained(checkpoint)
+    assert checkpoint.name == "checkpoint-7" and seconds_trained(checkpoint) > 7 * 0.3
     timing = train(Stage(*arguments))["timing"]
     assert timing["train_seconds"] > 7 * 0.3
     assert timing["tokens_per_second"] == pytest.approx(timing["train_tokens"] / timing["train_seconds"])

@@ -12,6 +12,7 @@ from helpers.tiny_text import WORDS
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
+from ltp.common.io import file_sha256
 from ltp.conversion.convert import convert
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.run import CHECKPOINT, read_metrics, read_predictions
@@ -53,6 +54,13 @@ def test_from_base_to_hard(tiny_study, soft, tmp_path):
     for folder in (tiny_study.base, soft, tmp_path / "hard"):
         assert verify_run(folder) == [] and not (folder / CHECKPOINT).exists()
         assert (folder / "README.md").read_text().count("accuracy") >= 2
+
+
+def test_a_base_run_names_its_encoder(tiny_study, soft):
+    sha256 = file_sha256(tiny_study.encoder / "model.safetensors")
+    expected = {"name": str(tiny_study.encoder), "source": "local", "revision": None, "sha256": sha256}
+    assert read_metrics(tiny_study.base)["encoder"] == expected
+    assert "encoder" not in read_metrics(soft)  # it has a parent
 
 
 def test_what_a_run_leaves_loads(tiny_study, soft):
