@@ -82,11 +82,12 @@ def tiny_study(tiny_encoder, tiny_data) -> SimpleNamespace:
     from ltp.conversion.convert import convert
     from ltp.settings.pruning import PruningSettings
     from ltp.settings.training import TrainingSettings
+    from ltp.training.stage import Stage
     from ltp.training.stages import train
 
     base, converted = tiny_encoder.parent / "base", tiny_encoder.parent / "converted"
     settings = TrainingSettings(learning_rate=1e-3, epochs=2, batch_size=8)
-    train("base", "dense", str(tiny_encoder), tiny_data, base, settings)
+    train(Stage("base", "dense", str(tiny_encoder), tiny_data, base, settings))
     # Scores are about 1/16 here, so the last layer's threshold applies to half of the tokens.
     convert(base, converted, PruningSettings(final_token_threshold=0.06, score_length=16))
     return SimpleNamespace(encoder=tiny_encoder, data=tiny_data, base=base, converted=converted)
@@ -103,10 +104,11 @@ def soft(tiny_study, tmp_path_factory):
     """A soft run that nothing disturbed."""
     from helpers.stage_runs import SOFT
 
+    from ltp.training.stage import Stage
     from ltp.training.stages import train
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         folder = tmp_path_factory.mktemp("runs") / "soft"
-        train("soft", "ltp", str(tiny_study.converted), tiny_study.data, folder, SOFT)
+        train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, folder, SOFT))
     return folder

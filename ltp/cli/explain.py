@@ -39,8 +39,10 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
         return path
     model, tokenizer, max_length = load(results / row["run"])
     from ltp.text.dataset import load as load_data
+    from ltp.text.tokenizer import check_tokenizer
 
     splits, info = load_data(folder / "data")
+    check_tokenizer(results / row["run"], folder / "data", info)
     test = splits["test"]
     count = min(count, len(test))
     picked = [test[round((i + 0.5) * len(test) / count - 0.5)] for i in range(count)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
+from pathlib import Path
 
 from ltp.cli.flags import add_settings, read_settings
 from ltp.common import gpus
@@ -66,13 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace, settings: TrainingSettings) -> int:
     require_gpus(arguments.gpus)
+    from ltp.training.stage import Stage
     from ltp.training.stages import train
 
+    stage = Stage(
+        arguments.stage, arguments.method, arguments.checkpoint, Path(arguments.data), Path(arguments.output), settings,
+        revision=arguments.revision, teacher=arguments.teacher and Path(arguments.teacher),
+        save_train_logits=arguments.save_train_logits,
+    )  # fmt: skip
     with exclusive(arguments.output) if distributed.is_main() else nullcontext():
-        metrics = train(
-            arguments.stage, arguments.method, arguments.checkpoint, arguments.data, arguments.output, settings,
-            revision=arguments.revision, teacher=arguments.teacher, teach=arguments.save_train_logits,
-        )  # fmt: skip
+        metrics = train(stage)
     if not distributed.is_main():
         return 0
     if metrics["status"] != "complete":

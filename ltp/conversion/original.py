@@ -1,32 +1,30 @@
-"""A checkpoint trained with the original LTP code → the parts of ours that prunes alike.
+"""A checkpoint trained with the original LTP code → the weights and config of a model here that prunes the same.
 
 The original (https://github.com/kssteven418/LTP) builds on I-BERT: RoBERTa's layers under the name ``ibert``, with the
 buffers of an integer-only mode that is off, and a 0-dimensional ``keep_threshold`` δ in each layer. It counts layers
-from 0, θ_l = final_token_threshold · l/L + δ_l, and leaves a layer with θ_l = 0 alone; here they count from 1. What
-its thresholds really were goes into ``threshold_deltas``, so every token meets the same fate.
+from 0, θ_l = final_token_threshold · l/L + δ_l, and prunes no token in a layer with θ_l = 0; here they count from 1.
+``threshold_deltas`` are chosen so that the thresholds, and with them the tokens pruned, are the same.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ltp.common.errors import LTPError
+from ltp.conversion.weights import tensor_bytes, write_weights
 from ltp.results.checkpoint import WEIGHTS, read_config, safetensors_header
-from ltp.settings.pruning import PruningSettings
+from ltp.settings.pruning import SMALLEST_THRESHOLD, THRESHOLDS, PruningSettings
 
-SMALLEST_THRESHOLD = 1e-5  # the original's floor: no score is compared with less
 MODEL_TYPES = ("ltp", "ibert", "pibert")  # those of the original, of its encoder, and of its early versions
 HOW_TO = "docs/from-the-original.md shows how to save it anew"
 
-# Keys of its config.json that are not the encoder's, and those without which there is no model to build.
+# Keys of its config.json that are not the encoder's, and those that building the model needs.
 _OWN_KEYS = ("quant_mode", "force_dequant", "prune_kwargs", "token_threshold", "model_type", "architectures")
 _NEEDED = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
@@ -53,14 +51,12 @@ def is_original(folder: Path) -> bool:
     return config.get("model_type") in MODEL_TYPES and "base_model_type" not in config
 
 
-def convert_original(
-    folder: Path, target: Path, given: PruningSettings, deltas_name: str
-) -> tuple[dict[str, Any], PruningSettings]:
+def convert_original(folder: Path, target: Path, given: PruningSettings) -> tuple[dict[str, Any], PruningSettings]:
     """Write the weights of the checkpoint in ``folder`` to ``target``, their bytes as they are, under our names.
 
-    Returns the encoder's configuration, as a RoBERTa's, and how the checkpoint prunes: where its config.json has a
-    ``prune_mode``, that and its strength go before the settings ``given``, which must not ask for another one. Raises
-    LTPError for whatever is missing, pickled, or cannot be kept.
+    Returns the encoder's configuration, as that of a RoBERTa, and how the checkpoint prunes: a ``prune_mode`` in its
+    config.json, with its strength, takes precedence over ``given``, which must not contradict it. Raises LTPError for
+    whatever is missing, pickled, or cannot be converted.
     """
     where, config = folder / "config.json", read_config(folder)
     if missing := [key for key in _NEEDED if key not in config]:
@@ -84,8 +80,8 @@ def convert_original(
         deltas = _learned_deltas(source, header, layers)
     added = {}
     if pruning.prune_mode == "absolute_threshold":
-        added[deltas_name] = threshold_deltas(pruning.final_token_threshold, deltas, layers)
-    _write(source, target, header, names, added)
+        added[THRESHOLDS] = threshold_deltas(pruning.final_token_threshold, deltas, layers)
+    write_weights(source, target, names, added)
     encoder = {key: value for key, value in config.items() if key not in (*_OWN_KEYS, *vars(pruning))}
     return {**encoder, "model_type": "roberta"}, pruning
 
@@ -99,7 +95,7 @@ def _pruning(where: Path, config: Mapping[str, Any], given: PruningSettings) -> 
         raise LTPError(
             f"{where}: prune_mode is {mode!r}; expected one of {', '.join(_STRENGTH)}, which the original can build"
         )
-    own = {**(config.get("prune_kwargs") or {}), **config}  # as the original: keys at the top go before
+    own = {**(config.get("prune_kwargs") or {}), **config}  # as in the original, top-level keys take precedence
     theirs, ours = _STRENGTH[mode]
     if theirs not in own:
         raise LTPError(f"{where}: lacks {theirs}, which prune_mode {mode} needs")
@@ -133,27 +129,26 @@ def _learned_deltas(source: Path, header: Mapping[str, Any], layers: int) -> lis
     if missing := [name for name in names if name not in header]:
         raise LTPError(
             f"{source}: lacks {_some(missing)}; expected one in each of the {layers} layers; if it has not learned to "
-            "prune yet, take prune_mode out of its config.json"
+            "prune yet, remove prune_mode from its config.json"
         )
     deltas = []
-    with source.open("rb") as stream:
-        for name in names:
-            entry, content = header[name], _content(stream, header[name])
-            kind = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(entry["dtype"])
-            if kind is None or math.prod(entry["shape"]) != 1:
-                raise LTPError(f"{source}: {name} is {entry['dtype']} {entry['shape']}, expected one number")
-            (delta,) = np.frombuffer(content, dtype=kind)
-            if not np.isfinite(delta):
-                raise LTPError(f"{source}: {name} is {delta}; expected a number: its training diverged")
-            deltas.append(float(delta))
+    for name in names:
+        entry = header[name]
+        kind = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(entry["dtype"])
+        if kind is None or math.prod(entry["shape"]) != 1:
+            raise LTPError(f"{source}: {name} is {entry['dtype']} {entry['shape']}, expected one number")
+        (delta,) = np.frombuffer(tensor_bytes(source, entry), dtype=kind)
+        if not np.isfinite(delta):
+            raise LTPError(f"{source}: {name} is {delta}; expected a number: its training diverged")
+        deltas.append(float(delta))
     return deltas
 
 
 def threshold_deltas(final: float, learned: list[float] | None, layers: int) -> np.ndarray:
-    """(L,) float32: what must be added to ``final`` · (l+1)/L, l from 0, to get the thresholds that really held.
+    """(L,) float32: what must be added to ``final`` · (l+1)/L, l from 0, to get the thresholds of the original.
 
-    Those are ``final`` · l/L + δ_l, δ_l in ``learned``; 0 stands for a layer left alone, and whatever else lies below
-    the smallest threshold counts as that one. Without ``learned`` all zeros: nothing has been learned yet.
+    Those are ``final`` · l/L + δ_l, δ_l in ``learned``; a layer whose threshold is 0 prunes nothing, and any other
+    below SMALLEST_THRESHOLD counts as that. Without ``learned`` all zeros: nothing has been learned yet.
     """
     if learned is None:
         return np.zeros(layers, dtype=np.float32)
@@ -163,42 +158,11 @@ def threshold_deltas(final: float, learned: list[float] | None, layers: int) -> 
         if theirs != 0:
             theirs = max(theirs, np.float32(SMALLEST_THRESHOLD))
         ours = np.float32(final * (layer + 1) / layers)
-        # The difference is rounded; of its neighbours, one gives the sum without error wherever any number does.
+        # The difference is rounded: of it and its two neighbours, the one that gives the closest sum is taken.
         nearest = np.float32(float(theirs) - float(ours))
         near = (nearest, np.nextafter(nearest, np.float32(-1)), np.nextafter(nearest, np.float32(1)))
         deltas.append(min(near, key=lambda value: abs(float(np.float32(ours + value)) - float(theirs))))
     return np.array(deltas, dtype=np.float32)
-
-
-def _write(
-    source: Path, target: Path, header: Mapping[str, Any], names: Mapping[str, str], added: Mapping[str, np.ndarray]
-) -> None:
-    """A safetensors file: a header's length (8 bytes), the header as JSON, then all tensors' bytes in a row."""
-    written: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for ours, theirs in names.items():
-        begin, end = end, end + header[theirs]["data_offsets"][1] - header[theirs]["data_offsets"][0]
-        written[ours] = {**header[theirs], "data_offsets": [begin, end]}
-    for name, values in added.items():
-        begin, end = end, end + values.nbytes
-        written[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [begin, end]}
-    text = json.dumps(written, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with source.open("rb") as read, target.open("wb") as write:
-        write.write(struct.pack("<Q", len(text)) + text)
-        for theirs in names.values():
-            write.write(_content(read, header[theirs]))
-        for values in added.values():
-            write.write(values.astype("<f4").tobytes())
-
-
-def _content(stream: BinaryIO, entry: Mapping[str, Any]) -> bytes:
-    """The bytes of one tensor of a safetensors file."""
-    stream.seek(0)
-    start = 8 + struct.unpack("<Q", stream.read(8))[0]
-    begin, end = entry["data_offsets"]
-    stream.seek(start + begin)
-    return stream.read(end - begin)
 
 
 def _some(names: list[str]) -> str:

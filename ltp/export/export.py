@@ -24,6 +24,7 @@ from ltp.results.dataset import INFO
 from ltp.results.run import METRICS, read_metrics
 from ltp.results.verify import verify_run
 from ltp.text.dataset import load
+from ltp.text.tokenizer import check_tokenizer
 from ltp.training.collator import Collator
 from ltp.training.metrics import compute_metrics
 
@@ -59,8 +60,11 @@ def export(
         if problems := verify_run(run):
             raise LTPError(problems[0])
     transformers_logging.disable_progress_bar()  # loading takes a moment
-    splits, info = load(data_dir or _own_data(run)) if onnx or int8 else ({}, None)
+    data = (data_dir or _own_data(run)) if onnx or int8 else None
+    splits, info = load(data) if data else ({}, None)
     model = load_pruned(run, info)
+    if data:
+        check_tokenizer(run, data, info)
     output.mkdir(parents=True, exist_ok=True)
     lines = []
     if plain:

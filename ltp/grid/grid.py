@@ -12,6 +12,8 @@ With the reader (checks and defaults), the only module that knows what a grid's 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -19,8 +21,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ltp.common.errors import LTPError
 from ltp.grid.reader import GridConfig, load_file, read_config, tag
 from ltp.grid.schema import TRAINING_KEYS
+from ltp.results.checkpoint import checkpoint_files
+from ltp.settings.data import DataSettings
+from ltp.settings.local_files import text_files
 
 _What = tuple[str, str, int]  # task, method, seed
 
@@ -141,6 +147,24 @@ class Grid:
 
     def _distils(self, task: str) -> bool:
         return any(self.config.tasks[task][stage]["distillation"] for stage in ("soft", "hard"))
+
+    def data_inputs(self, task: str) -> list[str]:
+        """The local files that a task's data are made from: its text, and the encoder's config and tokenizer.
+
+        Empty for packaged and Hub sources, and for text that is not there or ambiguous: `ltp data` says what is wrong.
+        """
+        settings: DataSettings = self.config.tasks[task]["data"]
+        files = self.encoder_inputs(weights=False)
+        if settings.source == "local":
+            with contextlib.suppress(LTPError):
+                files += map(os.path.normpath, text_files(Path(settings.path or ""), settings.get_task()))
+        return files
+
+    def encoder_inputs(self, weights: bool = True) -> list[str]:
+        """The files of a local encoder: config, tokenizer and, unless left out, weights. Empty for other sources."""
+        if self.config.model["source"] != "local":
+            return []
+        return list(map(os.path.normpath, checkpoint_files(Path(self.config.model["path"]), weights=weights)))
 
     def data_flags(self, task: str) -> str:
         """The flags of ``ltp data`` but ``--output``, quoted for a shell."""

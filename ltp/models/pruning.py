@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ltp.models.packing import PackedTokens, offsets, pad_input, sequence_starts
-
-SMALLEST_THRESHOLD = 1e-5  # the original's floor below which no score is judged
+from ltp.settings.pruning import SMALLEST_THRESHOLD
 
 
 def importance(received: Tensor, heads: int, score_length: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Is this folder a checkpoint that can be used? Told from its config and its weights' header.
+"""Is this folder a checkpoint that can be used? Decided by its config and the header of its weights.
 
 Weights are read from safetensors only: a pickle can run code.
 """
@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from ltp.common.errors import LTPError
-from ltp.common.io import first_line
+from ltp.common.io import canonical_sha256, file_sha256, first_line
 
 SUPPORTED_MODEL_TYPES = ("bert", "roberta")
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")  # one of them makes a tokenizer
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
 
@@ -42,7 +50,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def check_checkpoint(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     """Check a base encoder's checkpoint and return its config. Raises LTPError for anything that would fail later.
 
-    ``weights=False`` leaves the weights unseen, for those who only want the tokenizer.
+    ``weights=False`` checks only what the tokenizer needs.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -61,8 +69,9 @@ def check_checkpoint(folder: Path, *, weights: bool = True) -> dict[str, Any]:
 def positions(config: Mapping[str, Any]) -> int:
     """Longest sequence, in tokens, that a checkpoint of this config takes."""
     rows = int(config.get("max_position_embeddings") or 512)
+    model_type = config.get("base_model_type") or config.get("model_type")  # of a pruning model, its encoder's
     # RoBERTa counts its positions from padding_idx + 1, so that many rows are never used.
-    return rows - int(config.get("pad_token_id", 1)) - 1 if config.get("model_type") == "roberta" else rows
+    return rows - int(config.get("pad_token_id", 1)) - 1 if model_type == "roberta" else rows
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -88,20 +97,36 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def weights_sha256(folder: Path) -> str:
+    """The sha256 of a checkpoint's weights: of the one file, or of the checksums of all shards. Raises LTPError."""
+    checksums = {name: file_sha256(folder / name) for name in _weight_files(folder)}
+    return checksums[WEIGHTS] if list(checksums) == [WEIGHTS] else canonical_sha256(checksums)
+
+
+def checkpoint_files(folder: Path, *, weights: bool = True) -> list[Path]:
+    """The files of a checkpoint that are read: config, tokenizer and, unless left out, weights. Raises LTPError."""
+    names = ["config.json", *TOKENIZER_FILES]
+    if weights:
+        names += _weight_files(folder)
+        names += [] if WEIGHTS in names else [WEIGHTS_INDEX]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _weight_files(folder: Path) -> list[str]:
+    """Names of the files that hold a checkpoint's weights. LTPError where there are none, or only a pickle."""
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    if (folder / WEIGHTS_INDEX).is_file():
+        return _shards(folder / WEIGHTS_INDEX)
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    hint = f"{pickles[0]} is a pickle, which is not read; save with safe_serialization" if pickles else "expected it"
+    raise LTPError(f"{folder}: no {WEIGHTS}; {hint}")
+
+
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
     """Name → shape of a checkpoint's weights. LTPError where they are missing, cut, or there only as a pickle."""
-    if (folder / WEIGHTS).is_file():
-        files = [WEIGHTS]
-    elif (folder / WEIGHTS_INDEX).is_file():
-        files = _shards(folder / WEIGHTS_INDEX)
-    else:
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
-        hint = (
-            f"{pickles[0]} is a pickle, which is not read; save with safe_serialization" if pickles else "expected it"
-        )
-        raise LTPError(f"{folder}: no {WEIGHTS}; {hint}")
     shapes: dict[str, list[int]] = {}
-    for name in files:
+    for name in _weight_files(folder):
         if not (folder / name).is_file():
             raise LTPError(f"{folder / name}: not there, but {WEIGHTS_INDEX} names it; fetch the checkpoint anew")
         shapes |= {key: entry["shape"] for key, entry in safetensors_header(folder / name).items()}

@@ -1,4 +1,4 @@
-"""TODO"""
+"""The directory of prepared data: its task.json, read and verified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INFO, TOKENIZER = "task.json", "tokenizer"
 
 
 def verify(directory: str | Path) -> list[str]:
-    """What is wrong with a data directory, a line each, every file of tokens hashed; empty when sound."""
+    """What is wrong with a data directory, a line each, every file of tokens hashed; empty when ok."""
     folder = Path(directory)
     try:
         info = read_info(folder)
@@ -30,7 +30,7 @@ def verify(directory: str | Path) -> list[str]:
 
 
 def read_info(directory: str | Path) -> dict[str, Any]:
-    """What a data directory's task.json says. Raises LTPError where it is missing, broken or foreign."""
+    """What a data directory's task.json says. Raises LTPError where it is missing, damaged or of another schema."""
     path = Path(directory) / INFO
     if not path.is_file():
         raise LTPError(f"{path}: not there; make the data with `ltp data` (an interrupted run leaves none)")
@@ -42,7 +42,7 @@ def read_info(directory: str | Path) -> dict[str, Any]:
     if found != SCHEMA:
         raise LTPError(f"{path}: schema {found!r}, expected {SCHEMA}; run `ltp data` again")
     if "seal" in info and info["seal"] != canonical_sha256({k: v for k, v in info.items() if k != "seal"}):
-        raise LTPError(f"{path}: does not match its own seal (damaged or edited by hand); run `ltp data` again")
+        raise LTPError(f"{path}: does not match its own checksum (damaged or edited by hand); run `ltp data` again")
     return info
 
 

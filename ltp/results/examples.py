@@ -1,4 +1,4 @@
-"""TODO"""
+"""examples.json: example sentences with the layer at which each word is pruned, for the page."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The run directory: how a finished run is written, read and verified.
 
 A run directory holds a checkpoint, predictions.json and, written last and atomically, metrics.json, which is
-a record (see ltp.records). The schema of metrics.json lives here and nowhere else.
+a manifest (see ltp.results.manifest). The schema of metrics.json lives here and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from ltp.results.manifest import FIX, METRICS, file_problem, read_manifest, writ
 
 PREDICTIONS = "predictions.json"
 STATUSES = ("complete", "diverged")
-DATA = "task.json"  # the record of a directory of data
-CHECKPOINT = "checkpoint"  # the resumable state of a training that goes on
+CHECKPOINT = "checkpoint"  # the folder of a training's resumable state, inside its run directory
 
 # Key of metrics.json → the types it may have (None is null). write_run adds schema, kind, files, fingerprint.
 SCHEMA_TYPES: dict[str, tuple[type | None, ...]] = {
@@ -42,6 +41,12 @@ SCHEMA_TYPES: dict[str, tuple[type | None, ...]] = {
     "environment": (dict,),
     "timing": (dict,),  # the only part that may differ between two identical runs
 }
+# Keys that some runs lack: earlier versions did not write the last two, nor do runs without them now.
+OPTIONAL_TYPES: dict[str, tuple[type | None, ...]] = {
+    "teacher": (dict, None),  # path and fingerprint of the dense run that distillation learned from
+    "tokenizer_sha256": (str,),  # of the tokenizer that made the data
+    "encoder": (dict,),  # of base runs: name, source, revision (the resolved commit, or null), sha256 of the weights
+}
 
 
 def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,9 +67,12 @@ def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[
 
 def _check_schema(path: Path, metrics: Mapping[str, Any]) -> None:
     name = shown(path)
-    for key, types in SCHEMA_TYPES.items():
+    for key in SCHEMA_TYPES:
         if key not in metrics:
             raise LTPError(f"{name}: lacks the key {key!r}; {FIX}")
+    for key, types in {**SCHEMA_TYPES, **OPTIONAL_TYPES}.items():
+        if key not in metrics:
+            continue
         value = metrics[key]
         if (None if value is None else type(value)) not in types:
             raise LTPError(f"{name}: {key} is {value!r:.60}, which has the wrong type; {FIX}")

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Which results are as they were written, and which are damaged, unfinished or outdated."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ltp.common.errors import LTPError
-from ltp.common.io import shown
+from ltp.common.io import file_sha256, shown
 from ltp.results import dataset
+from ltp.results.checkpoint import weights_sha256
 from ltp.results.manifest import FIX, MANIFESTS, METRICS, file_problem, read_manifest
-from ltp.results.run import CHECKPOINT, DATA, PREDICTIONS, read_metrics
+from ltp.results.run import CHECKPOINT, PREDICTIONS, read_metrics
 
 
 def verify_files(directory: Path, files: Mapping[str, str], only: tuple[str, ...] | None = None) -> list[str]:
@@ -41,7 +42,7 @@ def _verify_manifest(path: Path) -> list[str]:
 def verify_run(directory: str | os.PathLike) -> list[str]:
     """What is wrong with the directory of a run, a conversion or data, a line each; every file is hashed."""
     directory = Path(directory)
-    if (directory / DATA).exists():
+    if (directory / dataset.INFO).exists():
         return dataset.verify(directory)
     found = [directory / name for name in MANIFESTS if (directory / name).exists()] or [directory / METRICS]
     return [problem for path in found for problem in _verify_manifest(path)]
@@ -50,8 +51,9 @@ def verify_run(directory: str | os.PathLike) -> list[str]:
 def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Check all data, every run and every conversion below ``root``.
 
-    Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished,
-    or made from a parent that has been replaced since. Raises LTPError when ``root`` is not a folder.
+    Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished, or made from
+    a parent, or from local text or a local encoder, that has been changed since. Sources that are not there cannot be
+    compared. Raises LTPError when ``root`` is not a folder.
     """
     if not os.path.isdir(root):
         raise LTPError(f"{shown(root)}: is not a folder; expected the folder of results")
@@ -59,13 +61,13 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
     corrupt: list[tuple[Path, str]] = []
     for directory, finished in _walk(Path(root)):
         if finished:
-            problems = verify_run(directory)
+            problems = verify_run(directory) or _changed_sources(directory)
         else:
             problems = [f"{shown(directory)}: is not finished (no {METRICS}); run snakemake again"]
         corrupt += [(directory, problem) for problem in problems]
         if not problems:
             ok.append(directory)
-    made = [directory for directory in ok if not (directory / DATA).exists()]
+    made = [directory for directory in ok if not (directory / dataset.INFO).exists()]
     prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in made}
     for directory in made:
         parent = _record(directory).get("parent")
@@ -77,6 +79,24 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
     return ok, corrupt
 
 
+def _changed_sources(directory: Path) -> list[str]:
+    """The local files, or the local encoder, that data or a base run were made from and that are others by now."""
+    fix = "put it back, or run snakemake again"
+    if (directory / dataset.INFO).exists():
+        inputs = dataset.read_info(directory).get("inputs", {})
+        changed = [path for path, sha256 in inputs.items() if Path(path).is_file() and file_sha256(path) != sha256]
+        return [f"{shown(path)}: was changed since the data in {shown(directory)} were made; {fix}" for path in changed]
+    encoder = _record(directory).get("encoder")
+    if encoder and encoder["source"] == "local" and (folder := Path(encoder["name"]).expanduser()).is_dir():
+        try:
+            changed = weights_sha256(folder) != encoder["sha256"]
+        except (LTPError, OSError):
+            changed = True
+        if changed:
+            return [f"{shown(folder)}: its weights were changed since {shown(directory)} was trained from them; {fix}"]
+    return []
+
+
 def _record(directory: Path) -> dict[str, Any]:
     return json.loads(next(directory / name for name in MANIFESTS if (directory / name).exists()).read_bytes())
 
@@ -85,7 +105,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
     """(directory, whether it has a record) for every directory that is a run or was to become one."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        finished = any(name in names for name in (*MANIFESTS, DATA))
+        finished = any(name in names for name in (*MANIFESTS, dataset.INFO))
         if finished or CHECKPOINT in subfolders or "model.safetensors" in names or PREDICTIONS in names:
             yield Path(folder), finished
         if CHECKPOINT in subfolders:

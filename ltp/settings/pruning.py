@@ -8,6 +8,8 @@ from typing import Any
 
 from ltp.settings.fields import check_limits, described
 
+SMALLEST_THRESHOLD = 1e-5  # the original's floor: no score is compared with a smaller threshold
+THRESHOLDS = "threshold_deltas"  # the learned parameter, in the model and in its weights file
 PRUNE_MODES = ("none", "absolute_threshold", "rising_threshold", "threshold", "topk")
 
 

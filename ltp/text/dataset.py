@@ -1,4 +1,4 @@
-"""TODO"""
+"""Prepared data, read back: the tokenised splits, and what task.json says of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load(directory: str | Path) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
     """The tokenised splits of a data directory, by name, and what its task.json says.
 
-    Raises LTPError for a directory that is not whole or not as it was written.
+    Raises LTPError for a directory that is incomplete or was changed since.
     """
     folder = Path(directory)
     info = read_info(folder)

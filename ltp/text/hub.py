@@ -10,8 +10,9 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.settings.data import DataSettings
+from ltp.settings.local_files import split_name
 from ltp.settings.tasks import Task
-from ltp.text.types import Source, split_name, table_of
+from ltp.text.types import Source, table_of
 
 GLUE, GLUE_REVISION = "nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256, first_line
+from ltp.settings.local_files import FORMATS, is_saved, saved_files, split_files, split_name
 from ltp.settings.tasks import Task
-from ltp.text.types import _STEMS, Source, Table, split_name, table_of
+from ltp.text.types import Source, Table, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,15 +29,12 @@ def read_local(path: Path, task: Task) -> Source:
         return Source({"train": _read_file(path, task, path.name)}, _origin(path, {"train": path}))
     if not path.is_dir():
         raise LTPError(f"path: {path} of task {task.name} is not there; expected a file or folder of labelled text")
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+    if is_saved(path):
         return _read_saved(path)
-    for name in filter(None, (task.download_folder, task.name)):
-        if (path / name).is_dir():
-            path = path / name
-            break
-    files = _split_files(path, task)
-    tables = {split: _read_file(file, task, f"{path.name}/{file.name}") for split, file in files.items()}
-    return Source(tables, _origin(path, files))
+    files = split_files(path, task)
+    folder = files["train"].parent
+    tables = {split: _read_file(file, task, f"{folder.name}/{file.name}") for split, file in files.items()}
+    return Source(tables, _origin(folder, files))
 
 
 def _origin(path: Path, files: dict[str, Path]) -> dict[str, Any]:
@@ -44,38 +42,12 @@ def _origin(path: Path, files: dict[str, Path]) -> dict[str, Any]:
     return {"source": "local", "path": path.name, "files": listed}
 
 
-def _split_files(folder: Path, task: Task) -> dict[str, Path]:
-    """The file of each split. A validation split named plainly serves a task that asks for another name of it."""
-    files: dict[str, Path] = {}
-    for split, stems in _STEMS.items():
-        found = [file for file in sorted(folder.iterdir()) if file.stem in stems and file.suffix.lower() in READERS]
-        if len(found) > 1 and {file.stem for file in found} == {"train", "msr_paraphrase_train"}:
-            found = [file for file in found if file.stem == "train"]  # MRPC's folder has both; train leaves dev out
-        if len(found) > 1 and {file.stem for file in found} == {"test", "msr_paraphrase_test"}:
-            found = [file for file in found if file.stem == "msr_paraphrase_test"]  # this one has labels
-        if len(found) > 1:
-            names = " and ".join(file.name for file in found)
-            raise LTPError(f"path: {folder} has {names}, both of the {split} split; expected one of them")
-        if found:
-            files[split] = found[0]
-    if "train" not in files:
-        there = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
-        raise LTPError(
-            f"path: {folder} of task {task.name} holds {there}; expected train and validation (or dev) files of "
-            f"{', '.join(READERS)}, or name one file"
-        )
-    if task.validation_split not in files and "validation" in files:
-        files[task.validation_split] = files.pop("validation")
-    return files
-
-
 def _read_file(path: Path, task: Task, name: str) -> Table:
     """One file as a table, its columns under the task's names."""
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise LTPError(f"path: {path} ends in {path.suffix!r}; expected {', '.join(READERS)}")
+    if path.suffix.lower() not in FORMATS:
+        raise LTPError(f"path: {path} ends in {path.suffix!r}; expected {', '.join(FORMATS)}")
     try:
-        frame = reader(path, task)
+        frame = READERS[FORMATS[path.suffix.lower()]](path, task)
     except LTPError:
         raise
     except UnicodeDecodeError as error:
@@ -145,12 +117,10 @@ def _read_parquet(path: Path, task: Task) -> pd.DataFrame:
 
 
 READERS: dict[str, Callable[[Path, Task], Any]] = {
-    ".tsv": _read_tsv,
-    ".txt": _read_tsv,
-    ".csv": _read_csv,
-    ".jsonl": _read_json_lines,
-    ".json": _read_json_lines,
-    ".parquet": _read_parquet,
+    "tsv": _read_tsv,
+    "csv": _read_csv,
+    "json lines": _read_json_lines,
+    "parquet": _read_parquet,
 }
 
 
@@ -166,6 +136,5 @@ def _read_saved(path: Path) -> Source:
         ) from None
     splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
     tables = {split_name(name): table_of(split, f"{path.name} {name}") for name, split in splits.items()}
-    files = sorted(file for file in path.rglob("*.arrow") if not file.name.startswith("cache-"))
-    listed = {str(file.relative_to(path)): file_sha256(file) for file in files}
+    listed = {str(file.relative_to(path)): file_sha256(file) for file in saved_files(path)}
     return Source(tables, {"source": "local", "path": path.name, "files": listed})

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Text and an encoder out of two packages of the index, so that the first study needs neither files nor network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task's text, split and tokenised once, for all of its runs. Slow libraries are imported late."""
+"""A task's text, split and tokenised once, for all of its runs. Slow libraries are imported by what needs them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
-from ltp.common.io import canonical_sha256, file_sha256, first_line, write_json
-from ltp.results.checkpoint import positions, read_config
+from ltp.common.io import canonical_sha256, file_sha256, write_json
+from ltp.results.checkpoint import checkpoint_files, positions, read_config
 from ltp.results.dataset import INFO, SCHEMA, TOKENIZER, split_size
 from ltp.settings.data import DataSettings
+from ltp.settings.local_files import text_files
 from ltp.settings.tasks import Task
-from ltp.text.encoder import resolve_model
+from ltp.text.encoder import encoder_source, resolve_model, resolved_commit
 from ltp.text.sources import read_source
 from ltp.text.splitting import SELECTION_NOTES, SPLITS, split_examples
+from ltp.text.tokenizer import load_tokenizer, tokenizer_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,7 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         )
     source = read_source(settings, settings.get_task())
     task, frames, selection, notes = split_examples(source, settings)
-    tokenizer = _load_tokenizer(model)
+    tokenizer = load_tokenizer(model)
     # Where the tokenizer knows no limit of its own, a pipeline would run past the model's positions.
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions(config))
     output = Path(output_dir)
@@ -70,7 +72,9 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         "label_column": task.label_column,
         "max_length": settings.max_length,
         "model": settings.model,
-        "model_revision": settings.model_revision,
+        "model_revision": resolved_commit(model) or settings.model_revision,
+        "tokenizer_sha256": tokenizer_sha256(tokenizer),
+        "inputs": _local_inputs(settings, model),
         "source": source.origin | notes,
         "selection": selection,
         "selection_note": SELECTION_NOTES[selection],
@@ -86,16 +90,14 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     return info
 
 
-def _load_tokenizer(model: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a broken tokenizer.json raises whatever its parser raises
-        raise LTPError(f"{model}: tokenizer not readable ({first_line(error)}); save it anew") from None
-    if not tokenizer.is_fast:
-        raise LTPError(f"{model}: has only a slow tokenizer; save a fast one (tokenizer.json) beside it")
-    return tokenizer
+def _local_inputs(settings: DataSettings, model: Path) -> dict[str, str]:
+    """The sha256 of every local file that the data are made from: text, and the encoder's config and tokenizer."""
+    files: list[Path] = []
+    if settings.source == "local":
+        files += text_files(Path(settings.path or "").expanduser(), settings.get_task())
+    if (settings.model_source or encoder_source(settings.model)) == "local":
+        files += checkpoint_files(model, weights=False)
+    return {str(file): file_sha256(file) for file in files}
 
 
 def _tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, split: str, task: Task) -> Any:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Labelled text as it was read: tables by split, and where they came from."""
 
 from __future__ import annotations
 
@@ -25,21 +25,6 @@ class Source:
 
     tables: dict[str, Table]
     origin: dict[str, Any]
-
-
-# Our name of a split → the stems that files of it go by. GLUE's download says dev; msr_paraphrase_* are MRPC's own.
-_STEMS = {
-    "train": ("train", "msr_paraphrase_train"),
-    "validation": ("validation", "dev", "valid", "val"),
-    "validation_matched": ("validation_matched", "dev_matched"),
-    "validation_mismatched": ("validation_mismatched", "dev_mismatched"),
-    "test": ("test", "msr_paraphrase_test"),
-}
-
-
-def split_name(stem: str) -> str:
-    """Our name of a split: dev, valid and val are validation; a name that is not known stays."""
-    return next((split for split, stems in _STEMS.items() if stem in stems), stem)
 
 
 def table_of(dataset: Any, name: str) -> Table:

@@ -1,8 +1,7 @@
-"""TODO"""
+"""Callbacks of the Trainer: stop where the loss is not finite, save by time, log for TensorBoard."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from pathlib import Path
@@ -10,17 +9,16 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from ltp.common.errors import missing_package
-from ltp.common.io import file_sha256, write_json
-from ltp.results.manifest import file_problem
 from ltp.training import distributed
+from ltp.training.resuming import mark_complete, seconds_trained
 
 
 class Diverged(Exception):
-    """The loss is no longer a finite number; the message says at which step."""
+    """A number that should be finite is not; the message says where."""
 
 
 class StopOnDivergence(TrainerCallback):
-    """Ends a run whose logged loss is not finite: the weights do not come back from that."""
+    """Ends a run whose logged loss is not finite: its weights are lost."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Raise Diverged at the first logged loss that is not a finite number."""
@@ -30,42 +28,32 @@ class StopOnDivergence(TrainerCallback):
 
 
 class CheckpointByTime(TrainerCallback):
-    """Asks for a checkpoint every so many minutes, and seals each one that was written to the end."""
-
-    COMPLETE = "complete"
+    """Asks for a checkpoint every so many minutes, and marks each one that has been written to its end."""
 
     def __init__(self, minutes: float):
-        self.seconds = 60.0 * minutes
-        self.last = time.monotonic()
+        self.interval = 60.0 * minutes
+        self.last_save = self.started = time.monotonic()
+        self.earlier = 0.0  # seconds of training before this process went on with it
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Start the clock, from what the checkpoint says that the training goes on from."""
+        self.last_save = self.started = time.monotonic()
+        if state.global_step:
+            self.earlier = seconds_trained(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_step_end(self, args, state, control, **kwargs):
         """Save where the time has come, but not after the last step."""
-        due = time.monotonic() - self.last >= self.seconds and state.global_step < state.max_steps
+        due = time.monotonic() - self.last_save >= self.interval and state.global_step < state.max_steps
         if distributed.broadcast_from_main(due):
             control.should_save = True
 
     def on_save(self, args, state, control, **kwargs):
-        """The library writes a checkpoint file by file: only the seal, their sha256, tells a whole one."""
-        distributed.wait()  # each process adds its own part
+        """Mark the checkpoint that the library has just written, once all processes have added their part."""
+        distributed.wait()
         if distributed.is_main():
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_json(folder / self.COMPLETE, {path.name: file_sha256(path) for path in sorted(folder.iterdir())})
-        self.last = time.monotonic()
-
-
-def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that was written to the end and is still as it was written."""
-    checkpoints = [seal.parent for seal in directory.glob(f"checkpoint-*/{CheckpointByTime.COMPLETE}")]
-    newest_first = sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1]))
-    return next(filter(_is_whole, newest_first), None)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        sealed = json.loads((checkpoint / CheckpointByTime.COMPLETE).read_text(encoding="utf-8"))
-        return not any(file_problem(checkpoint / name, sha256) for name, sha256 in sealed.items())
-    except (OSError, ValueError, AttributeError):
-        return False
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            mark_complete(checkpoint, self.earlier + time.monotonic() - self.started)
+        self.last_save = time.monotonic()
 
 
 def tensorboard_logs(folder: Path) -> TrainerCallback:

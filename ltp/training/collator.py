@@ -1,4 +1,4 @@
-"""TODO"""
+"""From examples of different lengths to one padded batch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 class Collator:
-    """Pads a batch, longest sentence last: neighbours of like length waste the least attention once packed."""
+    """Pads a batch and sorts it by length: packed attention wastes least where neighbours are about as long."""
 
     def __init__(self, pad_token_id: int, regression: bool, teacher: Tensor | None = None):
         self.pad_token_id, self.regression, self.teacher = pad_token_id, regression, teacher
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Examples with ``input_ids``, ``labels`` and perhaps ``token_type_ids`` and ``row`` -> (B, N) tensors."""
-        # The longest sentence is last where order is free: in training. Evaluation text is stored sorted.
+        # Only training examples have a row, and only their order is free. Evaluation splits are stored sorted.
         if "row" in examples[0]:
             examples = sorted(examples, key=lambda example: len(example["input_ids"]))
         ids = [torch.as_tensor(example["input_ids"], dtype=torch.long) for example in examples]

@@ -1,7 +1,7 @@
-"""Several processes for one training: how they are started, who writes, how they wait. Torch-free until they do.
+"""Several processes that share one training: how they are started, which one writes, how they wait for each other.
 
-The processes of one training know each other by what ``torchrun`` and ``accelerate launch`` put in the environment:
-RANK, LOCAL_RANK, WORLD_SIZE. Without them a process is alone.
+``torchrun`` and ``accelerate launch`` describe the group in the environment: RANK, LOCAL_RANK, WORLD_SIZE. Without
+these variables a process trains by itself. PyTorch is imported only by functions that need it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def join() -> None:
-    """Make the process group of a training that is shared: over the network of the GPUs, else gloo."""
+    """Make the process group of a shared training: NCCL between GPUs, else gloo."""
     if count() > 1:
         import torch
         from accelerate import PartialState
@@ -52,7 +52,7 @@ def join() -> None:
 
 
 def wait() -> None:
-    """Return when all processes have come here; at once where there is one."""
+    """A barrier: returns when all processes have reached it; at once where there is one."""
     if count() > 1:
         import torch.distributed
 
@@ -60,7 +60,7 @@ def wait() -> None:
 
 
 def destroy_group() -> None:
-    """Close the process group, after the last thing that needs the others."""
+    """Close the process group, after the last collective operation."""
     if count() > 1:
         import torch.distributed
 
@@ -69,7 +69,7 @@ def destroy_group() -> None:
 
 
 def broadcast_from_main(decision: bool) -> bool:
-    """The main process's decision, in all of them: clocks differ, and one that saves alone would wait for ever."""
+    """The main process's decision, in all processes: clocks differ, and saving is a collective operation."""
     if count() == 1:
         return decision
     import torch

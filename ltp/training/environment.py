@@ -1,4 +1,4 @@
-"""TODO"""
+"""Where and with what a training runs, and whether this machine can do what is asked of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from ltp.common.machine import commit, processor_name
 from ltp.training import distributed
 
 
-def environment() -> dict[str, Any]:
-    """Versions of what computes the numbers, the commit of this package, threads and device."""
+def environment(precision: str) -> dict[str, Any]:
+    """Versions of what computes the numbers, the commit of this package, threads and device.
+
+    A training in another number format than fp32 is evaluated in fp32 all the same: the record then says so.
+    """
     import torch
     import transformers
 
@@ -28,6 +31,7 @@ def environment() -> dict[str, Any]:
         "processes": distributed.count(),
         "device": "cuda" if gpu else "cpu",
         "device_name": torch.cuda.get_device_name() if gpu else processor_name(),
+        **({} if precision == "fp32" else {"evaluation_precision": "fp32"}),
     }
 
 

@@ -18,6 +18,7 @@ from ltp.models import flops
 from ltp.models.loading import load_pruned
 from ltp.settings.training import TrainingSettings
 from ltp.text.dataset import load
+from ltp.text.tokenizer import check_tokenizer
 from ltp.training.callbacks import Diverged
 from ltp.training.metrics import compute_metrics
 from ltp.training.trainer import LTPTrainer, as_predictions, make_trainer
@@ -26,8 +27,11 @@ from ltp.training.trainer import LTPTrainer, as_predictions, make_trainer
 def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     """Scores, FLOPs, tokens per layer and predictions of the trainer's model on each split, tokens removed.
 
-    The keys are those of metrics.json, and ``predictions``. Raises Diverged where the model's outputs are no numbers.
+    The model computes in fp32, as it does when it is loaded again, whatever it was trained in. The keys are those of
+    metrics.json, and ``predictions``. Raises Diverged where the model's outputs are not finite.
     """
+    # Mixed precision is a wrapper that training has put round the model's forward method.
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     config, regression = trainer.model.config, info["kind"] == "regression"
     metrics: dict[str, Any] = {}
     costs: dict[str, Any] = {}
@@ -63,12 +67,13 @@ def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, A
     """Scores, FLOPs and tokens per layer of a saved model on every split but the training's.
 
     ``checkpoint`` is a model that prunes, or a plain BERT or RoBERTa classifier. Raises LTPError where it does not
-    fit the data, or its outputs are no numbers.
+    fit the data, as where its tokenizer is another one, or its outputs are not finite.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # loading takes a moment
     splits, info = load(data)
     model = load_pruned(checkpoint, info)
+    check_tokenizer(checkpoint, data, info)
     with tempfile.TemporaryDirectory() as state:
         trainer = make_trainer(model, None, info, Path(state), TrainingSettings())
         try:
@@ -80,7 +85,7 @@ def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, A
 
 
 def _mean_loss(logits: np.ndarray, labels: np.ndarray, regression: bool) -> float:
-    """The mean over sentences, exactly: the library's own repeats a batch's mean, also for sentences of the next."""
+    """The exact mean over sentences; the library's own weights the last, smaller batch too much."""
     outputs, wanted = torch.from_numpy(logits), torch.from_numpy(labels)
     if regression:
         return functional.mse_loss(outputs[:, 0], wanted).item()

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Scores of predictions, by the metrics that a task names."""
 
 from __future__ import annotations
 

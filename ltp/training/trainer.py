@@ -18,12 +18,12 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from ltp.common.errors import LTPError
+from ltp.settings.pruning import THRESHOLDS
 from ltp.settings.training import TrainingSettings
 from ltp.training import distributed
 from ltp.training.callbacks import CheckpointByTime, StopOnDivergence
 from ltp.training.collator import Collator
 
-THRESHOLDS = "threshold_deltas"
 EVALUATION_BATCH = 32  # sentences; larger batches leave the processor's cache
 LOG_STEPS = 10
 
@@ -114,7 +114,7 @@ def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: i
             f"batch_size: {settings.batch_size} sentences cannot be divided among {distributed.count()} processes with "
             f"{settings.accumulation_steps} accumulation steps; choose a multiple of {parts}"
         )
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(state_dir),
         learning_rate=settings.learning_rate,
         num_train_epochs=settings.epochs,
@@ -141,6 +141,9 @@ def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: i
         report_to=[],
         disable_tqdm=False,
     )
+    # A process takes one GPU. Where it sees more, the library would split its batches by nn.DataParallel.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from faults.test_damage import binary, changed, cut, emptied, flipped, gone, listed, zeroed
-from ltp.results.run import read_metrics
+from ltp.results.run import CHECKPOINT, read_metrics
 from ltp.settings.training import TrainingSettings
-from ltp.training.stages import STATE, train
+from ltp.training.stage import Stage
+from ltp.training.stages import train
 from ltp.training.trainer import LTPTrainer
 
 SETTINGS = TrainingSettings(  # twelve steps, with dropout, so that the generators' states matter
@@ -36,7 +37,7 @@ def whole(tiny_study, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         folder = tmp_path_factory.mktemp("whole") / "run"
-        train("soft", "ltp", str(tiny_study.converted), tiny_study.data, folder, SETTINGS)
+        train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, folder, SETTINGS))
     return told(folder)
 
 
@@ -57,7 +58,7 @@ def cut_off(monkeypatch, arguments, step):
 
     with monkeypatch.context() as patch, pytest.raises(Gone):
         patch.setattr(LTPTrainer, "training_step", fails)
-        train(*arguments, SAVING)
+        train(Stage(*arguments, SAVING))
 
 
 @pytest.mark.parametrize("step", range(1, STEPS))
@@ -66,7 +67,7 @@ def test_cut_off_at_any_step_it_ends_the_same(tiny_study, whole, tmp_path, monke
     cut_off(monkeypatch, arguments, step)
     steps, whole_step = [], LTPTrainer.training_step
     monkeypatch.setattr(LTPTrainer, "training_step", lambda self, *a, **k: steps.append(1) or whole_step(self, *a, **k))
-    assert train(*arguments, SETTINGS)["timing"]["resumed"] and len(steps) == STEPS - step
+    assert train(Stage(*arguments, SETTINGS))["timing"]["resumed"] and len(steps) == STEPS - step
     assert told(tmp_path / "run") == whole
 
 
@@ -86,10 +87,10 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(tiny_study, whole, tmp_path, m
     arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run")
     cut_off(monkeypatch, arguments, 7)
     for number in (6, 7) if every else (7,):
-        damage(tmp_path / "run" / STATE / f"checkpoint-{number}" / name)
-    assert train(*arguments, SETTINGS)["timing"]["resumed"] is not every
+        damage(tmp_path / "run" / CHECKPOINT / f"checkpoint-{number}" / name)
+    assert train(Stage(*arguments, SETTINGS))["timing"]["resumed"] is not every
     assert told(tmp_path / "run") == whole
-    assert not (tmp_path / "run" / STATE).exists()
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize("damage", [cut, emptied, gone, listed, changed(seed=4), changed(settings__lambda=0.3)])
@@ -98,11 +99,11 @@ def test_a_checkpoint_whose_settings_cannot_be_told_is_not_gone_on_from(
 ):
     arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run")
     cut_off(monkeypatch, arguments, 7)
-    damage(tmp_path / "run" / STATE / "settings.json")
-    assert train(*arguments, SETTINGS)["timing"]["resumed"] is False
+    damage(tmp_path / "run" / CHECKPOINT / "settings.json")
+    assert train(Stage(*arguments, SETTINGS))["timing"]["resumed"] is False
     assert told(tmp_path / "run") == whole
 
 
 def test_no_checkpoint_is_left_where_nothing_was_cut(tiny_study, tmp_path):
-    train("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING)
-    assert not (tmp_path / "run" / STATE).exists() and not os.path.exists(tmp_path / "run/.lock")
+    train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING))
+    assert not (tmp_path / "run" / CHECKPOINT).exists() and not os.path.exists(tmp_path / "run/.lock")

@@ -7,6 +7,7 @@ import pytest
 from ltp.common.errors import LTPError
 from ltp.results.run import read_metrics
 from ltp.settings.training import TrainingSettings
+from ltp.training.stage import Stage
 from ltp.training.stages import train
 
 BASE = TrainingSettings(learning_rate=1e-3, batch_size=8, epochs=2)
@@ -26,7 +27,7 @@ def told(folder) -> dict:
 
 def refusal(*arguments, **options) -> str:
     with pytest.raises(LTPError) as caught:
-        train(*arguments, **options)
+        train(Stage(*arguments, **options))
     assert "\n" not in str(caught.value)
     assert not (arguments[4] / "metrics.json").exists()
     return str(caught.value)

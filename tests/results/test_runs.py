@@ -13,7 +13,8 @@ from helpers.fake_study import metrics_of, write
 
 from ltp.cli import verify as verify_command
 from ltp.common.errors import LTPError
-from ltp.common.io import write_json
+from ltp.common.io import file_sha256, write_json
+from ltp.results.checkpoint import weights_sha256
 from ltp.results.manifest import fingerprint, read_manifest, write_manifest
 from ltp.results.run import read_metrics, read_predictions, write_predictions, write_run
 from ltp.results.verify import verify_run, verify_tree
@@ -71,7 +72,13 @@ def test_incomplete_run_is_not_sealed(run, name):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"method": "magic"}, "magic"), ({"seed": "0"}, "seed"), ({"seed": True}, "seed"), ({"task": None}, "task")],
+    [
+        ({"method": "magic"}, "magic"),
+        ({"encoder": "bert"}, "encoder"),
+        ({"seed": "0"}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"task": None}, "task"),
+    ],
 )
 def test_wrong_metrics_are_not_written(run, change, said):
     with pytest.raises(LTPError, match=said):
@@ -234,10 +241,47 @@ def test_tree_tells_sound_damaged_unfinished_and_outdated(tmp_path, capsys):
 
     assert verify_command.run(argparse.Namespace(root=str(tmp_path))) == 1
     shown = capsys.readouterr()
-    assert shown.out.count("CORRUPT") == 3 and "2 sound, 3 corrupt" in shown.err
+    assert shown.out.count("CORRUPT") == 3 and "2 ok, 3 corrupt" in shown.err
     assert verify_command.run(argparse.Namespace(root=str(parent))) == 0
     with pytest.raises(LTPError, match="not a folder"):
         verify_tree(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def local_study(tmp_path):
+    """Data and a base run that say from which local files they were made; returns those: text, vocabulary, weights."""
+    text, encoder = tmp_path / "train.csv", tmp_path / "encoder"
+    encoder.mkdir()
+    text.write_text("text,label\ngood,1\n")
+    (encoder / "vocab.txt").write_text("good\n")
+    (encoder / "model.safetensors").write_bytes(b"weights")
+    data = tmp_path / "results/data"
+    data.mkdir(parents=True)
+    inputs = {str(path): file_sha256(path) for path in (text, encoder / "vocab.txt")}
+    write_json(data / "task.json", {"schema": 1, "files": {}, "inputs": inputs})
+    record = {"name": str(encoder), "source": "local", "revision": None, "sha256": weights_sha256(encoder)}
+    write(tmp_path / "results/base", metrics_of("dense", "base", 0, 0.85, 1.0) | {"encoder": record})
+    return text, encoder / "vocab.txt", encoder / "model.safetensors"
+
+
+def test_a_source_that_was_changed_since_is_named(local_study, tmp_path):
+    results = tmp_path / "results"
+    assert [path.name for path in verify_tree(results)[0]] == ["base", "data"]
+    for path, name in zip(local_study, ("data", "data", "base"), strict=True):
+        before = path.read_bytes()
+        path.write_bytes(before + b"more")
+        ok, [(directory, why)] = verify_tree(results)
+        changed = path if name == "data" else path.parent
+        assert directory == results / name and ok != [] and directory not in ok
+        assert one_line(why).startswith(f"{changed}: ") and "changed since" in why and str(results / name) in why
+        assert verify_run(directory) == []  # it can be used: only what it was made from is another
+        path.write_bytes(before)
+    local_study[2].unlink()  # half a checkpoint is not what it was
+    assert len(verify_tree(results)[1]) == 1
+    for path in local_study[:2]:
+        path.unlink()
+    local_study[0].parent.joinpath("encoder").rmdir()
+    assert verify_tree(results)[1] == []  # what is not there, as on another machine, cannot be compared
 
 
 def test_reading_results_needs_no_torch():

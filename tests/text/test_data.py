@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltp.common.errors import LTPError
+from ltp.common.io import file_sha256
+from ltp.results.checkpoint import TOKENIZER_FILES
 from ltp.results.dataset import read_info
 from ltp.settings.data import DataSettings
 from ltp.text import prepare as data
@@ -96,7 +98,9 @@ def test_what_is_written(encoder, tmp_path):
         assert max(split["length"]) == 16
     assert sorted(splits["train"]["text"]) == sorted(texts(40, "train"))
     assert splits["train"]["text"][:] != texts(40, "train")
-    assert str(tmp_path) not in json.dumps(info | {"model": ""})
+    files = [*path.iterdir(), *(encoder / name for name in ("config.json", *TOKENIZER_FILES))]
+    assert info["inputs"] == {str(file): file_sha256(file) for file in files if file.exists()}
+    assert str(tmp_path) not in json.dumps(info | {"model": "", "inputs": {}})
 
 
 def test_pairs_and_scores(encoder, tmp_path):

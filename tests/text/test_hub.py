@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from helpers.hub_server import COMMIT, serve
 
+from ltp.common.io import file_sha256
 from ltp.text.packaged import packaged_model_path
 
 CARD = """---
@@ -36,7 +37,8 @@ import json, sys
 from ltp.common.errors import LTPError
 from ltp.text.splitting import split_examples
 from ltp.settings.data import DataSettings
-from ltp.text.encoder import resolve_model
+from ltp.text.encoder import encoder_record, resolve_model
+from ltp.text.prepare import prepare
 from ltp.text.sources import read_source
 
 def data(**settings):
@@ -50,9 +52,16 @@ def model(**given):
     folder = resolve_model(given.pop("name"), **given)
     return {"folder": folder.name, "files": sorted(path.name for path in folder.iterdir())}
 
+def prepared(**settings):
+    info = prepare(DataSettings(source="hub", model_source="hub", max_length=16, **settings), "prepared")
+    return {name: info[name] for name in ("model_revision", "source", "inputs")}
+
+def encoder(**given):
+    return encoder_record(given["name"], resolve_model(given["name"]))
+
 for kind, given in json.loads(sys.stdin.read()):
     try:
-        answer = {"data": data, "model": model}[kind](**given)
+        answer = {"data": data, "model": model, "prepared": prepared, "encoder": encoder}[kind](**given)
     except LTPError as error:
         answer = str(error)
     print("ANSWER", json.dumps(answer))
@@ -121,6 +130,8 @@ def online(hub, tmp_path_factory):
         "no column": ("data", {**BODY, "text_columns": ["sentence"]}),
         "tokenizer": ("model", {**MODEL, "weights": False}),
         "model": ("model", MODEL),
+        "prepared": ("prepared", {**BODY, "model": "acme/encoder"}),
+        "encoder": ("encoder", {"name": "acme/encoder"}),
         "no model": ("model", {"name": "acme/none"}),
         "no model commit": ("model", {"name": "acme/encoder", "revision": "v9"}),
         "no name": ("model", {"name": "a/b/c", "source": "hub"}),
@@ -151,6 +162,15 @@ def test_a_model_comes_without_its_pickle(online):
         "tokenizer.json",
         "tokenizer_config.json",
     ]
+
+
+def test_the_commit_that_was_read_stands_in_the_records(online):
+    """Where no revision was asked for, too: the newest of today is not that of tomorrow."""
+    prepared = online[1]["prepared"]
+    assert prepared["model_revision"] == COMMIT == prepared["source"]["revision"] and prepared["inputs"] == {}
+    sha256 = file_sha256(packaged_model_path() / "model.safetensors")
+    expected = {"name": "acme/encoder", "source": "hub", "revision": COMMIT, "sha256": sha256}
+    assert online[1]["encoder"] == expected
 
 
 @pytest.mark.parametrize(

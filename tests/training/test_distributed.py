@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 
 from ltp.cli.main import main
 from ltp.common.errors import LTPError
-from ltp.conversion.convert import THRESHOLDS
 from ltp.grid.grid import Grid
 from ltp.results.run import read_metrics, read_predictions
+from ltp.settings.pruning import THRESHOLDS
 from ltp.training import distributed as processes
 
 SOFT = [

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,18 +18,20 @@ from safetensors.torch import load_file, save_file
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256
 from ltp.conversion.convert import convert
-from ltp.results.run import read_metrics
+from ltp.results.run import CHECKPOINT, read_metrics
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import PruningSettings
-from ltp.training.callbacks import last_checkpoint
 from ltp.training.evaluation import evaluate_checkpoint
-from ltp.training.stages import STATE, train
+from ltp.training.resuming import last_checkpoint, seconds_trained
+from ltp.training.stage import Stage
+from ltp.training.stages import train
 from ltp.training.trainer import LTPTrainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SAVING = replace(SOFT, checkpoint_minutes=1e-9)  # the same run, with a checkpoint after each step
 DIE_WHILE_SAVING = """
 import os, signal, sys
+from pathlib import Path
 from ltp.settings.training import TrainingSettings
 from ltp.training import stages, trainer
 
@@ -39,7 +42,7 @@ class Dies(trainer.CheckpointByTime):
         super().on_save(args, state, control, **kwargs)
 
 trainer.CheckpointByTime = Dies
-stages.train("soft", "ltp", *sys.argv[1:4], TrainingSettings(**{settings}))
+stages.train(stages.Stage("soft", "ltp", sys.argv[1], *map(Path, sys.argv[2:]), TrainingSettings(**{settings})))
 """
 
 
@@ -60,13 +63,35 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tiny_study, soft, tmp_path
     arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         interrupt(patch, step=7)
-        train(*arguments)
+        train(Stage(*arguments))
     run = tmp_path / "run"
-    assert not (run / "metrics.json").exists() and (run / STATE / "checkpoint-7" / "complete").exists()
+    assert not (run / "metrics.json").exists() and (run / CHECKPOINT / "checkpoint-7" / "complete").exists()
     with monkeypatch.context() as patch:
         interrupt(patch, step=5)  # twelve steps less seven: a run from the start would not come through
-        assert train(*arguments)["timing"]["resumed"]
-    assert told(run) == told(soft) and not (run / STATE).exists()
+        assert train(Stage(*arguments))["timing"]["resumed"]
+    assert told(run) == told(soft) and not (run / CHECKPOINT).exists()
+
+
+def test_the_seconds_of_all_legs_count(tiny_study, tmp_path, monkeypatch):
+    """Of the first leg, those until its last checkpoint: what came after was lost, and is done again."""
+    arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING)
+    whole = LTPTrainer.training_step
+
+    def slow(self, *given, **options):
+        time.sleep(0.3)
+        return whole(self, *given, **options)
+
+    for last in (4, 3):  # two legs are cut off, by checkpoints of steps 4 and 7
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+            patch.setattr(LTPTrainer, "training_step", slow)
+            interrupt(patch, step=last)
+            train(Stage(*arguments))
+    checkpoint = last_checkpoint(tmp_path / "run" / CHECKPOINT)
+    assert checkpoint.name == "checkpoint-7" and seconds_trained(checkpoint) > 7 * 0.3
+    timing = train(Stage(*arguments))["timing"]
+    assert timing["train_seconds"] > 7 * 0.3
+    assert timing["tokens_per_second"] == pytest.approx(timing["train_tokens"] / timing["train_seconds"])
+    assert timing["total_seconds"] > timing["train_seconds"]
 
 
 def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tiny_study, soft, tmp_path):
@@ -78,10 +103,10 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint(tiny_study, soft, t
         env=environment, capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-    checkpoints = {path.name: (path / "complete").exists() for path in (run / STATE).glob("checkpoint-*")}
+    checkpoints = {path.name: (path / "complete").exists() for path in (run / CHECKPOINT).glob("checkpoint-*")}
     assert checkpoints["checkpoint-5"] is False and checkpoints["checkpoint-4"] is True
     assert not (run / "metrics.json").exists()
-    finished = train("soft", "ltp", str(tiny_study.converted), tiny_study.data, run, SOFT)
+    finished = train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, run, SOFT))
     assert finished["timing"]["resumed"] and told(run) == told(soft)
 
 
@@ -93,11 +118,11 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny_study, tmp_path
     paths = (str(tiny_study.converted), tiny_study.data, tmp_path / "run")
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         interrupt(patch, step=7)
-        train("soft", "ltp", *paths, SAVING)
+        train(Stage("soft", "ltp", *paths, SAVING))
     steps = []
     whole = LTPTrainer.training_step
     monkeypatch.setattr(LTPTrainer, "training_step", lambda self, *a, **k: steps.append(1) or whole(self, *a, **k))
-    metrics = train("soft", "ltp", *paths, replace(SOFT, **change))
+    metrics = train(Stage("soft", "ltp", *paths, replace(SOFT, **change)))
     assert metrics["timing"]["resumed"] is resumed and len(steps) == (5 if resumed else 12)
 
 
@@ -114,11 +139,11 @@ def broken_encoder(tiny_encoder, tmp_path):
 
 def test_a_run_that_diverges_says_so_and_so_do_its_children(tiny_study, broken_encoder, tmp_path):
     base, converted, soft, hard = (tmp_path / name for name in ("base", "converted", "soft", "hard"))
-    found = train("base", "dense", str(broken_encoder), tiny_study.data, base, BASE)
+    found = train(Stage("base", "dense", str(broken_encoder), tiny_study.data, base, BASE))
     assert found["status"] == "diverged" and found["reason"] == "the loss became nan by step 10 of 12"
     convert(base, converted, PruningSettings())
-    train("soft", "ltp", str(converted), tiny_study.data, soft, SOFT)
-    train("hard", "ltp", str(soft), tiny_study.data, hard, HARD)
+    train(Stage("soft", "ltp", str(converted), tiny_study.data, soft, SOFT))
+    train(Stage("hard", "ltp", str(soft), tiny_study.data, hard, HARD))
     for folder in (base, soft, hard):
         metrics = read_metrics(folder)
         assert metrics["status"] == "diverged" and metrics["metrics"] == metrics["flops"] == {}
@@ -131,7 +156,7 @@ def test_a_run_that_diverges_says_so_and_so_do_its_children(tiny_study, broken_e
 
 def test_outputs_that_are_no_numbers_are_seen_without_a_logged_loss(tiny_study, broken_encoder, tmp_path):
     """Six steps are too few for a logged loss."""
-    found = train("base", "dense", str(broken_encoder), tiny_study.data, tmp_path / "run", HARD)
+    found = train(Stage("base", "dense", str(broken_encoder), tiny_study.data, tmp_path / "run", HARD))
     assert found["status"] == "diverged"
     assert found["reason"] == "the outputs on the validation split are not finite numbers"
 
@@ -139,9 +164,9 @@ def test_outputs_that_are_no_numbers_are_seen_without_a_logged_loss(tiny_study, 
 def test_a_run_that_diverges_leaves_no_earlier_model(tiny_study, broken_encoder, tmp_path):
     """Where a run's directory is used again, what a sound run left there must not pass for the broken one's."""
     run = tmp_path / "run"
-    train("base", "dense", str(tiny_study.encoder), tiny_study.data, run, HARD)
+    train(Stage("base", "dense", str(tiny_study.encoder), tiny_study.data, run, HARD))
     assert (run / "model.safetensors").exists()
-    train("base", "dense", str(broken_encoder), tiny_study.data, run, HARD)
+    train(Stage("base", "dense", str(broken_encoder), tiny_study.data, run, HARD))
     assert read_metrics(run)["status"] == "diverged"
     assert not [path.name for path in run.iterdir() if not path.name.startswith(("metrics", "tokenizer"))]
 
@@ -183,8 +208,8 @@ def test_what_does_not_fit_is_refused(tiny_study, tmp_path):
 def test_a_run_that_starts_again_is_not_taken_for_finished(tiny_study, tmp_path, monkeypatch):
     run = tmp_path / "run"
     arguments = ("base", "dense", str(tiny_study.encoder), tiny_study.data, run, HARD)
-    train(*arguments)
+    train(Stage(*arguments))
     interrupt(monkeypatch, step=2)
     with pytest.raises(RuntimeError):
-        train(*arguments)
-    assert not (run / "metrics.json").exists() and last_checkpoint(run / STATE) is None
+        train(Stage(*arguments))
+    assert not (run / "metrics.json").exists() and last_checkpoint(run / CHECKPOINT) is None

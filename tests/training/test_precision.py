@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from ltp.cli.main import main
 from ltp.results.run import read_metrics, read_predictions
+from ltp.training.evaluation import evaluate_checkpoint
 
 SOFT = ["--stage=soft", "--method=ltp", "--temperature=0.02", "--lambda=0.1", "--threshold-learning-rate=0.001"]
 HARD = ["--stage=hard", "--method=ltp"]
@@ -40,6 +41,16 @@ def test_bf16_trains_soft_and_hard_close_to_fp32(tiny_study, tmp_path):
             assert after[name].dtype == value.dtype == np.float32  # only the products are in bf16
             assert np.isfinite(after[name]).all()
         assert any((before[name] != after[name]).any() for name in before)  # it was not fp32 by another name
+
+
+def test_the_figures_of_a_bf16_run_are_those_of_its_checkpoint(tiny_study, tmp_path):
+    """What `ltp evaluate` finds in fp32, not what autocast found; the record says in which precision."""
+    assert train(tiny_study, tiny_study.converted, tmp_path / "run", *HARD, "--precision=bf16") == 0
+    metrics, found = read_metrics(tmp_path / "run"), evaluate_checkpoint(tmp_path / "run", tiny_study.data)
+    for part in ("metrics", "flops", "layers"):
+        assert metrics[part] == found[part]
+    assert metrics["environment"]["evaluation_precision"] == "fp32"
+    assert "evaluation_precision" not in read_metrics(tiny_study.base)["environment"]
 
 
 class TestTensorBoard:

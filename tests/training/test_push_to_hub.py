@@ -94,10 +94,11 @@ def hub(tmp_path):
 
 def test_a_run_goes_to_the_hub_and_comes_back_the_same(hub, tiny_study, tmp_path):
     from ltp.settings.training import TrainingSettings
+    from ltp.training.stage import Stage
     from ltp.training.stages import train
 
     settings = TrainingSettings(temperature=0.02, lambda_=0.1, learning_rate=1e-3, batch_size=16)
-    train("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", settings)
+    train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", settings))
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
     environment |= {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_made_up"}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}

@@ -12,23 +12,26 @@ from helpers.tiny_text import WORDS
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
+from ltp.common.io import file_sha256
 from ltp.conversion.convert import convert
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.results.run import read_metrics, read_predictions
+from ltp.results.run import CHECKPOINT, read_metrics, read_predictions
 from ltp.results.verify import verify_run
 from ltp.settings.data import DataSettings
 from ltp.settings.pruning import PruningSettings
 from ltp.text.dataset import load
 from ltp.text.prepare import prepare
 from ltp.training.evaluation import evaluate_checkpoint
-from ltp.training.stages import STATE, TRAIN_LOGITS, train
+from ltp.training.recording import TRAIN_LOGITS
+from ltp.training.stage import Stage
+from ltp.training.stages import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_from_base_to_hard(tiny_study, soft, tmp_path):
     """Each stage starts from its parent; thresholds move in the soft stage and in no other."""
-    hard = train("hard", "ltp", str(soft), tiny_study.data, tmp_path / "hard", HARD)
+    hard = train(Stage("hard", "ltp", str(soft), tiny_study.data, tmp_path / "hard", HARD))
     base, learned = told(tiny_study.base), told(soft)
     assert base["stage"] == "base" and base["parent"] is None and base["layers"]["threshold"] is None
     assert base["settings"]["masking"] == "none" and base["flops"]["test"]["relative"] == 1.0
@@ -49,8 +52,15 @@ def test_from_base_to_hard(tiny_study, soft, tmp_path):
     assert attended[0] >= left[0] == attended[1] >= left[1] >= 1.0
     assert hard["status"] == "complete" and hard["examples"] == {"train": 48, "validation": 16, "test": 16}
     for folder in (tiny_study.base, soft, tmp_path / "hard"):
-        assert verify_run(folder) == [] and not (folder / STATE).exists()
+        assert verify_run(folder) == [] and not (folder / CHECKPOINT).exists()
         assert (folder / "README.md").read_text().count("accuracy") >= 2
+
+
+def test_a_base_run_names_its_encoder(tiny_study, soft):
+    sha256 = file_sha256(tiny_study.encoder / "model.safetensors")
+    expected = {"name": str(tiny_study.encoder), "source": "local", "revision": None, "sha256": sha256}
+    assert read_metrics(tiny_study.base)["encoder"] == expected
+    assert "encoder" not in read_metrics(soft)  # it has a parent
 
 
 def test_what_a_run_leaves_loads(tiny_study, soft):
@@ -71,7 +81,7 @@ def test_what_a_run_leaves_loads(tiny_study, soft):
 ])  # fmt: skip
 def test_baselines_go_straight_to_hard(tiny_study, tmp_path, method, pruning):
     convert(tiny_study.base, tmp_path / "converted", pruning)
-    hard = train("hard", method, str(tmp_path / "converted"), tiny_study.data, tmp_path / "hard", HARD)
+    hard = train(Stage("hard", method, str(tmp_path / "converted"), tiny_study.data, tmp_path / "hard", HARD))
     assert hard["status"] == "complete" and {k: hard["settings"][k] for k in vars(pruning)} == vars(pruning)
     assert hard["layers"]["threshold"] == (None if method == "topk" else pytest.approx([0.025, 0.05]))
     assert "temperature" not in hard["settings"] and "lambda" not in hard["settings"]
@@ -97,17 +107,17 @@ def test_predictions_are_in_the_order_of_the_data(tiny_study, soft):
 
 def test_identical_runs_give_identical_metrics(tiny_study, soft, tmp_path):
     """Weights and predictions too: their sha256 are in metrics.json. Another seed gives others."""
-    train("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "again", SOFT)
+    train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "again", SOFT))
     assert told(tmp_path / "again") == told(soft)
     other = replace(SOFT, seed=4)
-    train("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "other", other)
+    train(Stage("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "other", other))
     assert told(tmp_path / "other")["files"]["model.safetensors"] != told(soft)["files"]["model.safetensors"]
 
 
 def test_distillation_learns_from_the_dense_run(tiny_study, soft, tmp_path):
     """From the outputs that it wrote: those of each training sentence, in the order of the data."""
     dense = tmp_path / "dense"
-    train("base", "dense", str(tiny_study.encoder), tiny_study.data, dense, BASE, teach=True)
+    train(Stage("base", "dense", str(tiny_study.encoder), tiny_study.data, dense, BASE, save_train_logits=True))
     logits = load_file(dense / TRAIN_LOGITS)["logits"]
     model = AutoModelForSequenceClassification.from_pretrained(dense).eval()
     splits, _ = load(tiny_study.data)
@@ -116,13 +126,13 @@ def test_distillation_learns_from_the_dense_run(tiny_study, soft, tmp_path):
     torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-4)
 
     distilled, arguments = replace(SOFT, distillation=0.5), (str(tiny_study.converted), tiny_study.data)
-    found = train("soft", "ltp", *arguments, tmp_path / "soft", distilled, teacher=dense)
+    found = train(Stage("soft", "ltp", *arguments, tmp_path / "soft", distilled, teacher=dense))
     assert found["settings"]["distillation"] == 0.5
     assert found["files"]["model.safetensors"] != read_metrics(soft)["files"]["model.safetensors"]
     run = tmp_path / "refused"
     assert "distillation: 0.5 needs --teacher" in refusal("soft", "ltp", *arguments, run, distilled)
     message = refusal("soft", "ltp", *arguments, run, distilled, teacher=tiny_study.base)
-    assert f"{tiny_study.base / TRAIN_LOGITS}: is not there; train the dense run with --teach" in message
+    assert f"{tiny_study.base / TRAIN_LOGITS}: is not there; train the dense run with --save-train-logits" in message
 
 
 def test_regression_on_pairs(tiny_encoder, tmp_path):
@@ -137,11 +147,11 @@ def test_regression_on_pairs(tiny_encoder, tmp_path):
         label_column="score", kind="regression", metrics=("pearson", "spearman"), max_length=24,
     )  # fmt: skip
     prepare(pairs, tmp_path / "data")
-    base = train("base", "dense", str(tiny_encoder), tmp_path / "data", tmp_path / "base", HARD)
+    base = train(Stage("base", "dense", str(tiny_encoder), tmp_path / "data", tmp_path / "base", HARD))
     convert(tmp_path / "base", tmp_path / "converted", PruningSettings(final_token_threshold=0.05, score_length=16))
     paths = (str(tmp_path / "converted"), tmp_path / "data")
-    soft = train("soft", "ltp", *paths, tmp_path / "soft", replace(SOFT, epochs=1))
-    hard = train("hard", "ltp", str(tmp_path / "soft"), tmp_path / "data", tmp_path / "hard", HARD)
+    soft = train(Stage("soft", "ltp", *paths, tmp_path / "soft", replace(SOFT, epochs=1)))
+    hard = train(Stage("hard", "ltp", str(tmp_path / "soft"), tmp_path / "data", tmp_path / "hard", HARD))
     for metrics in (base, soft, hard):
         assert metrics["status"] == "complete" and set(metrics["metrics"]["validation"]) == {
             "pearson", "spearman", "loss",

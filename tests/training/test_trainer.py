@@ -11,8 +11,9 @@ from helpers import tiny
 
 from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
 from ltp.settings.training import TrainingSettings
-from ltp.training.callbacks import CheckpointByTime, Diverged, StopOnDivergence, last_checkpoint
+from ltp.training.callbacks import CheckpointByTime, Diverged, StopOnDivergence
 from ltp.training.collator import Collator
+from ltp.training.resuming import COMPLETE, last_checkpoint
 from ltp.training.trainer import LTPTrainer, as_predictions, distillation_loss, training_arguments
 
 LENGTHS = [3, 9, 5, 12, 4, 7, 6, 10]
@@ -271,11 +272,22 @@ def test_checkpoints_come_by_time_and_the_last_whole_one_is_found(tmp_path):
     names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
     assert names == ["checkpoint-10", "checkpoint-11"]  # two are kept; none after the last of the 12 steps
     assert last_checkpoint(tmp_path).name == "checkpoint-11"
-    (tmp_path / "checkpoint-11" / CheckpointByTime.COMPLETE).unlink()  # the machine died while it was written
+    (tmp_path / "checkpoint-11" / COMPLETE).unlink()  # the machine died while it was written
     assert last_checkpoint(tmp_path).name == "checkpoint-10"
     rare = make_trainer(pruning(), tmp_path / "rare", callbacks=[CheckpointByTime(minutes=60)], batch_size=2)
     rare.train()
     assert last_checkpoint(tmp_path / "rare") is None
+
+
+def test_a_process_takes_one_gpu_however_many_it_sees(tmp_path, monkeypatch):
+    """Where nobody has hidden the others, as without nvidia-smi, the library would use nn.DataParallel."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    for patched in ("is_bf16_supported", "get_device_capability"):
+        monkeypatch.setattr(torch.cuda, patched, lambda *given, **options: (9, 0))
+    arguments = training_arguments(TrainingSettings(batch_size=8), tmp_path, data_seed=0)
+    assert arguments.device.type == "cuda" and arguments.n_gpu == 1 and arguments.train_batch_size == 8
 
 
 def test_predictions_from_logits():

@@ -5,6 +5,7 @@ BASE = "{task}/seed~{seed}/dense/base"
 rule train_base:
     input:
         data="<results>/{task}/data/task.json",
+        encoder=GRID.encoder_inputs(),
     output:
         metrics=f"<results>/{BASE}/metrics.json",
     log:

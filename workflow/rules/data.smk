@@ -1,5 +1,7 @@
 # Text → tokens, once per task, whatever the number of runs.
 rule prepare_data:
+    input:
+        lambda wildcards: GRID.data_inputs(wildcards.task),
     output:
         task="<results>/{task}/data/task.json",
     log:

@@ -1,0 +1,63 @@
+"""The resumable state of a training, in the folder ``checkpoint`` of its run directory: is it there, whole, and ours?
+
+The library writes a checkpoint file by file. COMPLETE is written into it last, with the sha256 of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltp.common.io import file_sha256, write_json
+from ltp.results.manifest import file_problem
+from ltp.results.run import CHECKPOINT
+from ltp.training.recording import TENSORBOARD
+
+COMPLETE = "complete"
+SETTINGS = "settings.json"  # beside the checkpoints: what the run is that they belong to
+
+
+def mark_complete(checkpoint: Path, seconds: float) -> None:
+    """Note that a checkpoint is whole, and the seconds of training, over all legs, that led to it."""
+    files = {path.name: file_sha256(path) for path in sorted(checkpoint.iterdir())}
+    write_json(checkpoint / COMPLETE, {"files": files, "train_seconds": seconds})
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that is whole and unchanged."""
+    checkpoints = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE}")]
+    newest_first = sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1]))
+    return next(filter(_is_whole, newest_first), None)
+
+
+def seconds_trained(checkpoint: Path) -> float:
+    """Seconds of training that led to a checkpoint which ``last_checkpoint`` has found."""
+    return json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))["train_seconds"]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        complete = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
+        problems = [file_problem(checkpoint / name, sha256) for name, sha256 in complete["files"].items()]
+        return not any(problems) and complete["train_seconds"] >= 0
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return False
+
+
+def prepare_state(output: Path, metadata: Mapping[str, Any]) -> None:
+    """Leave only a checkpoint that the same settings, data and parent made; note them for the next start."""
+    state = output / CHECKPOINT
+    wanted = json.loads(json.dumps(metadata))
+    try:
+        same = json.loads((state / SETTINGS).read_text(encoding="utf-8")) == wanted
+    except (OSError, ValueError):
+        same = False
+    if same and last_checkpoint(state):
+        return
+    shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    write_json(state / SETTINGS, wanted)
