@@ -181,7 +181,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
             prunes = soft or rule.is_active(index)
-            context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
+            context, received = self._attention(project, layer.attention.self, tokens, return_received=prunes)
             mask = None
             if prunes and soft:
                 scores = pruners.importance(received, self.heads, self.config.score_length)
@@ -229,7 +229,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         return PackedTokens(hidden, seq_ids, lengths, indices)
 
     def _attention(
-        self, project: Project, attention: nn.Module, tokens: PackedTokens, received: bool
+        self, project: Project, attention: nn.Module, tokens: PackedTokens, return_received: bool
     ) -> tuple[Tensor, Tensor | None]:
         query, key, value = project(tokens.hidden, attention.query, attention.key, attention.value)
         return packed_attention(
@@ -240,7 +240,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             tokens.lengths,
             self.heads,
             dropout=attention.dropout.p if self.training else 0.0,
-            received=received,
+            return_received=return_received,
         )
 
     def _classify(self, first: Tensor) -> Tensor:
