@@ -33,18 +33,18 @@ def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], 
     most = max(max(attention) for attention, _ in counts)
     narrow = torch.randn(most, model.config.hidden_size)
     wide = torch.randn(most, model.config.intermediate_size)
-    layout = PrepackedWeights()
+    prepacked = PrepackedWeights()
 
     @torch.inference_mode()
     def run() -> None:
-        project = layout.projector(narrow)
+        linear = prepacked.linear_function(narrow)
         for attention, ffn in counts:
             for layer, before, after in zip(layers, attention, ffn, strict=True):
                 own = layer.attention.self
-                project(narrow[:before], own.query, own.key, own.value)
-                project(narrow[:after], layer.attention.output.dense)
-                project(narrow[:after], layer.intermediate.dense)
-                project(wide[:after], layer.output.dense)
+                linear(narrow[:before], own.query, own.key, own.value)
+                linear(narrow[:after], layer.attention.output.dense)
+                linear(narrow[:after], layer.intermediate.dense)
+                linear(wide[:after], layer.output.dense)
 
     return run
 

@@ -9,79 +9,85 @@ from functools import cached_property
 
 import numpy as np
 
-from ltp.export.onnx_graph import FLOAT, INT64, Graph, whole_numbers
+from ltp.export.onnx_graph import FLOAT, INT64, Graph, int64_array
 from ltp.models.modeling import LTPForSequenceClassification
 
 INFINITY = np.float32(np.inf)
 MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
-FLAT = whole_numbers(-1)
+FLAT = int64_array(-1)  # the shape of one dimension
 
 
-class Sentences:
-    """The sentences of a batch: packed rows (T,) outside of attention, a padded table (B, N) inside."""
+class PruningAttention:
+    """Writes each layer's attention and token removal, and follows how many tokens the sentences still have.
+
+    Outside of attention tokens are packed (T, …); inside, sentences are padded to the longest (B, N, …).
+    """
 
     def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str) -> None:
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
-        self.heads, self.hidden = model.heads, model.config.hidden_size
-        self.table = Table(graph, lengths)
+        self.heads, self.hidden_size = model.heads, model.config.hidden_size
+        self.padding = PaddingIndices(graph, lengths)
 
     @property
     def lengths(self) -> str:
         """(B,) tokens of each sentence now."""
-        return self.table.lengths
+        return self.padding.lengths
+
+    @property
+    def sequence_starts(self) -> str:
+        """(B,) the packed row of each sentence's first token now: ``cu_seqlens[:-1]``."""
+        return self.padding.sequence_starts
 
     def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
-        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of what stays."""
-        graph, rule, table = self.graph, self.rule, self.table
-        padded = graph("Gather", projected, table.rows)  # (B, N, 3H)
-        heads = graph("Reshape", padded, whole_numbers(0, 0, 3 * self.heads, self.hidden // self.heads))
+        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept."""
+        graph, rule, padding = self.graph, self.rule, self.padding
+        head_size = self.hidden_size // self.heads
+        padded = graph("Gather", projected, padding.packed_rows)  # (B, N, 3H)
+        heads = graph("Reshape", padded, int64_array(0, 0, 3 * self.heads, head_size))
         heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, 3A, N, D)
         query, key, value = graph("Split", heads, axis=1, num_outputs=3, outputs=3)  # each (B, A, N, D)
         scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
-        scores = graph("Add", graph("Mul", scores, np.float32((self.hidden // self.heads) ** -0.5)), table.mask)
+        scores = graph("Add", graph("Mul", scores, np.float32(head_size**-0.5)), padding.key_mask)
         probabilities = graph("Softmax", scores, axis=-1)  # (B, A, N, N)
         context = graph("Transpose", graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
-        context = graph("Reshape", context, whole_numbers(-1, self.hidden))  # (B·N, H)
-        stays = table.places
+        context = graph("Reshape", context, int64_array(-1, self.hidden_size))  # (B·N, H)
+        kept_indices = padding.indices
         if rule.is_active(layer):
-            received = graph("MatMul", table.query_mask, probabilities)  # (B, A, 1, N)
-            received = graph("ReduceSum", received, whole_numbers(1, 2), keepdims=0)  # (B, N)
-            stay = graph("And", self._choose(received, layer), table.valid)
-            stays = graph("Squeeze", graph("NonZero", graph("Reshape", stay, FLAT)), whole_numbers(0))  # (K,) of B·N
-            hidden = graph("Gather", hidden, graph("Gather", graph("Reshape", table.rows, FLAT), stays))
-            left = graph("ReduceSum", graph("Cast", stay, to=INT64), whole_numbers(1), keepdims=0)
-            self.table = Table(graph, left)
-        return graph("Gather", context, stays), hidden
+            received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
+            received = graph("ReduceSum", received, int64_array(1, 2), keepdims=0)  # (B, N)
+            kept = graph("And", self._passes_rule(received, layer), padding.valid)  # (B, N)
+            kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
+            packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
+            hidden = graph("Gather", hidden, packed_rows)
+            lengths = graph("ReduceSum", graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
+            self.padding = PaddingIndices(graph, lengths)
+        return graph("Gather", context, kept_indices), hidden
 
-    def _choose(self, received: str, layer: int) -> str:
-        """(B, N) -> (B, N) bool: what stays, by the rules of ltp.pruners; padding may be among it."""
-        graph, rule, table = self.graph, self.rule, self.table
+    def _passes_rule(self, received: str, layer: int) -> str:
+        """Received attention (B, N) -> (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
+        graph, rule, padding = self.graph, self.rule, self.padding
         if rule.mode not in ("absolute_threshold", "topk"):
-            received = graph("Div", received, graph("ReduceMax", received, whole_numbers(1)))
-        first = graph("Equal", table.columns, np.int64(0))  # (N,)
+            received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
+        first = graph("Equal", padding.columns, np.int64(0))  # (N,)
         if rule.mode != "topk":
             return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
         scores = graph("Where", first, INFINITY, received)
-        order = graph("TopK", scores, graph("Reshape", table.longest, FLAT), outputs=2)[1]  # (B, N)
-        columns = graph("Expand", table.columns, graph("Shape", order))
+        order = graph("TopK", scores, graph("Reshape", padding.longest, FLAT), outputs=2)[1]  # (B, N)
+        columns = graph("Expand", padding.columns, graph("Shape", order))
         rank = graph("ScatterElements", order, order, columns, axis=1)
-        count = wanted(graph, self.original_lengths, rule.keep_rates[layer])
-        return graph("Less", rank, graph("Unsqueeze", count, whole_numbers(1)))
-
-    def sequence_starts(self) -> str:
-        """(B,) the row of each sentence's first token."""
-        return self.table.first
+        count = topk_count(graph, self.original_lengths, rule.keep_rates[layer])
+        return graph("Less", rank, graph("Unsqueeze", count, int64_array(1)))
 
 
-class Table:
-    """Where packed rows stand when sentences are padded side by side; each part is written when first asked for."""
+class PaddingIndices:
+    """Indices between packed tokens (T,) and padded sentences (B, N); each is written where it is first used."""
 
     def __init__(self, graph: Graph, lengths: str) -> None:
         self.graph, self.lengths = graph, lengths
 
     @cached_property
-    def first(self) -> str:
-        """(B,) the row of each sentence's first token."""
+    def sequence_starts(self) -> str:
+        """(B,) the packed row of each sentence's first token: ``cu_seqlens[:-1]``."""
         return self.graph("CumSum", self.lengths, np.int64(0), exclusive=1)
 
     @cached_property
@@ -95,35 +101,35 @@ class Table:
         return self.graph("Range", np.int64(0), self.longest, np.int64(1))
 
     @cached_property
-    def real(self) -> str:
+    def valid(self) -> str:
         """(B, N) bool: a token, not padding."""
-        return self.graph("Less", self.columns, self.graph("Unsqueeze", self.lengths, whole_numbers(1)))
+        return self.graph("Less", self.columns, self.graph("Unsqueeze", self.lengths, int64_array(1)))
 
     @cached_property
-    def rows(self) -> str:
-        """(B, N) the packed row that stands at each place; padding reads some row of another sentence."""
-        rows = self.graph("Add", self.graph("Unsqueeze", self.first, whole_numbers(1)), self.columns)
+    def packed_rows(self) -> str:
+        """(B, N) the packed row of each padded place; at padding it is some other token's, which the masks cancel."""
+        rows = self.graph("Add", self.graph("Unsqueeze", self.sequence_starts, int64_array(1)), self.columns)
         last = self.graph("Sub", self.graph("ReduceSum", self.lengths, keepdims=0), np.int64(1))
         return self.graph("Min", rows, last)
 
     @cached_property
-    def places(self) -> str:
-        """(T,) where each packed row stands in B·N."""
-        return self.graph("Squeeze", self.graph("NonZero", self.graph("Reshape", self.valid, FLAT)), whole_numbers(0))
+    def indices(self) -> str:
+        """(T,) each packed token's place in the padded, flattened sentences (B·N)."""
+        return self.graph("Squeeze", self.graph("NonZero", self.graph("Reshape", self.valid, FLAT)), int64_array(0))
 
     @cached_property
-    def mask(self) -> str:
-        """(B, 1, 1, N) what is added to attention scores so that nobody looks at padding."""
+    def key_mask(self) -> str:
+        """(B, 1, 1, N) added to attention scores: 0 for a token, very negative for padding."""
         mask = self.graph("Where", self.valid, np.float32(0), MASKED)
-        return self.graph("Unsqueeze", mask, whole_numbers(1, 2))
+        return self.graph("Unsqueeze", mask, int64_array(1, 2))
 
     @cached_property
     def query_mask(self) -> str:
         """(B, 1, 1, N) 1 for a query that is a token, 0 for padding."""
-        return self.graph("Unsqueeze", self.graph("Cast", self.valid, to=FLOAT), whole_numbers(1, 2))
+        return self.graph("Unsqueeze", self.graph("Cast", self.valid, to=FLOAT), int64_array(1, 2))
 
 
-def wanted(graph: Graph, original_lengths: str, rate: float) -> str:
-    """(B,) how many tokens top-k leaves: round(original length · rate), half to even, at least 1."""
+def topk_count(graph: Graph, original_lengths: str, rate: float) -> str:
+    """(B,) how many tokens top-k keeps: round(original length · rate), half to even, at least 1."""
     share = graph("Mul", graph("Cast", original_lengths, to=FLOAT), np.float32(rate))
     return graph("Max", graph("Cast", graph("Round", share), to=INT64), np.int64(1))

@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs: operators and constants by name.
+"""Building ONNX graphs: nodes and constants by name.
 
 Only operators of the ONNX standard are written; the runtime fuses what it can. Needs the ``onnx`` package.
 """
@@ -17,47 +17,48 @@ IR_VERSION = 9
 
 
 class Constants:
-    """The named tensors of a model. Equal small ones are stored once."""
+    """The model's initializers. Unnamed ones that are equal are stored once."""
 
     def __init__(self) -> None:
         self.tensors: list[TensorProto] = []
-        self._known: dict[tuple, str] = {}
+        self._names: dict[tuple, str] = {}
 
     def add(self, value: np.ndarray, name: str | None = None) -> str:
         """Store an array and return its name; a named one is stored the first time only."""
         value = np.asarray(value, order="C")
         key = (name,) if name else (value.dtype.str, value.shape, value.tobytes())
-        if key not in self._known:
-            self._known[key] = name or f"constant_{len(self.tensors)}"
-            self.tensors.append(numpy_helper.from_array(value, self._known[key]))
-        return self._known[key]
+        if key not in self._names:
+            self._names[key] = name or f"constant_{len(self.tensors)}"
+            self.tensors.append(numpy_helper.from_array(value, self._names[key]))
+        return self._names[key]
 
 
 class Graph:
-    """The nodes of a graph. Values are known by their names."""
+    """The nodes of a graph; a value is the name of the node's output."""
 
     def __init__(self, name: str, constants: Constants) -> None:
         self.name, self.constants = name, constants
         self.nodes: list[NodeProto] = []
 
     def __call__(
-        self, operator: str, *inputs: str | np.ndarray, outputs: int = 1, named: str = "", **attributes: Any
+        self, operator: str, *inputs: str | np.ndarray, outputs: int = 1, output_name: str = "", **attributes: Any
     ) -> Any:
-        """Add a node; returns the name of its output (``named``, if given), or a list of them.
+        """Add a node; returns the name of its output (``output_name``, if given), or a list of them.
 
         Arrays among the inputs become constants.
         """
         names = [value if isinstance(value, str) else self.constants.add(value) for value in inputs]
-        made = [named] if named else [f"{self.name}_{operator}_{len(self.nodes)}_{index}" for index in range(outputs)]
-        self.nodes.append(helper.make_node(operator, names, made, name=made[0], **attributes))
-        return made[0] if outputs == 1 else made
+        stem = f"{self.name}_{operator}_{len(self.nodes)}"
+        output_names = [output_name] if output_name else [f"{stem}_{index}" for index in range(outputs)]
+        self.nodes.append(helper.make_node(operator, names, output_names, name=output_names[0], **attributes))
+        return output_names[0] if outputs == 1 else output_names
 
     def finish(self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]) -> GraphProto:
         """The graph as ONNX holds it, without its constants."""
         return helper.make_graph(self.nodes, self.name, list(inputs), list(outputs))
 
 
-def whole_numbers(*values: int) -> np.ndarray:
+def int64_array(*values: int) -> np.ndarray:
     """(n,) int64, as shapes, axes and indices are given."""
     return np.array(values, dtype=np.int64)
 

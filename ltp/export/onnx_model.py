@@ -1,8 +1,7 @@
 """The pruning encoder as an ONNX graph: tokens are removed, batch and length are free.
 
-Linear layers see packed rows, and padding exists in attention alone. There are no branches: ONNX Runtime lays the
-weights out anew when it loads a model, but not those that a branch or a loop reads, which makes batches of one a third
-slower.
+Linear layers see packed rows; only attention pads. The graph has no branches and no loops: ONNX Runtime prepacks
+weights when it loads a model, but not those inside of a branch or loop, which makes batches of one a third slower.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, L layers, C classes.
 """
@@ -16,8 +15,8 @@ from onnx import ModelProto, helper
 from torch import Tensor, nn
 
 from ltp.common.errors import LTPError
-from ltp.export.onnx_attention import FLAT, Sentences
-from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, layer_norm, linear, make_model, whole_numbers
+from ltp.export.onnx_attention import FLAT, PruningAttention
+from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, layer_norm, linear, make_model, int64_array
 from ltp.models.modeling import LTPForSequenceClassification
 
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
@@ -32,7 +31,7 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     """The ONNX model of a trained classifier, with linear layers in 8 bits on request.
 
     Inputs: ``input_ids`` and ``attention_mask`` (batch, length), int64, and ``token_type_ids`` where the encoder
-    tells segments apart. Outputs: ``logits`` (batch, C), and ``attention_tokens`` and ``ffn_tokens`` (batch, L), the
+    has segments. Outputs: ``logits`` (batch, C), and ``attention_tokens`` and ``ffn_tokens`` (batch, L), the
     tokens that entered each layer's attention and feed-forward. Raises LTPError for what the graph cannot express.
     """
     config = model.config
@@ -44,10 +43,10 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     weights = _Weights(model, int8)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if config.type_vocab_size > 1 else [])
     hidden, lengths = weights.embed(graph, *names)
-    results = weights.encode(graph, hidden, Sentences(graph, model, lengths))
+    results = weights.encode(graph, hidden, PruningAttention(graph, model, lengths))
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():
-        graph("Identity", value, named=name)
+        graph("Identity", value, output_name=name)
     return make_model(
         graph,
         [helper.make_tensor_value_info(name, INT64, ["batch", "length"]) for name in names],
@@ -61,7 +60,7 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
 
 
 class _Weights:
-    """Writes the parts that have weights."""
+    """Writes the parts of the graph that have weights: embeddings, linear layers, LayerNorms, classifier."""
 
     def __init__(self, model: LTPForSequenceClassification, int8: bool) -> None:
         self.model, self.config, self.int8 = model, model.config, int8
@@ -80,34 +79,34 @@ class _Weights:
         """Drop the padding; returns the embedded tokens (T, H) and the sentences' lengths (B,)."""
         module, config, store = self.model.encoder.embeddings, self.config, graph.constants.add
         valid = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
-        lengths = graph("ReduceSum", valid, whole_numbers(1), keepdims=0)
-        indices = graph("Squeeze", graph("NonZero", graph("Reshape", valid, FLAT)), whole_numbers(0))  # (T,)
+        lengths = graph("ReduceSum", valid, int64_array(1), keepdims=0)
+        indices = graph("Squeeze", graph("NonZero", graph("Reshape", valid, FLAT)), int64_array(0))  # (T,)
         # A token's position is the number of tokens up to it, less one; RoBERTa's start after the padding index.
         shift = config.pad_token_id if config.base_model_type == "roberta" else -1
         positions = graph("Add", graph("CumSum", valid, np.int64(1)), np.int64(shift))
         segments = store(_array(module.token_type_embeddings.weight), "token_type_embeddings")
         terms = []
-        for name, table, places in (
+        for name, embedding, values in (
             ("word_embeddings", module.word_embeddings, ids),
             ("position_embeddings", module.position_embeddings, positions),
         ):
-            packed = graph("Gather", graph("Reshape", places, FLAT), indices)
-            terms.append(graph("Gather", store(_array(table.weight), name), packed))
+            packed = graph("Gather", graph("Reshape", values, FLAT), indices)
+            terms.append(graph("Gather", store(_array(embedding.weight), name), packed))
         if types is None:
             terms.append(graph("Gather", segments, np.int64(0)))
         else:
             terms.append(graph("Gather", segments, graph("Gather", graph("Reshape", types, FLAT), indices)))
         return self.norm(graph, terms, "embeddings", module.LayerNorm), lengths
 
-    def encode(self, graph: Graph, hidden: str, sentences: Sentences) -> tuple[str, str, str]:
+    def encode(self, graph: Graph, hidden: str, attention: PruningAttention) -> tuple[str, str, str]:
         """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L)."""
         attention_tokens, ffn_tokens = [], []
         for index, layer in enumerate(self.model.encoder.encoder.layer):
-            attention, output, name = layer.attention.self, layer.attention.output, f"layer{index}"
-            attention_tokens.append(sentences.lengths)
-            projected = self.linear(graph, hidden, f"{name}.qkv", attention.query, attention.key, attention.value)
-            context, hidden = sentences.attend(projected, hidden, index)
-            ffn_tokens.append(sentences.lengths)
+            own, output, name = layer.attention.self, layer.attention.output, f"layer{index}"
+            attention_tokens.append(attention.lengths)
+            projected = self.linear(graph, hidden, f"{name}.qkv", own.query, own.key, own.value)
+            context, hidden = attention.attend(projected, hidden, index)
+            ffn_tokens.append(attention.lengths)
             attended = self.linear(graph, context, f"{name}.attention", output.dense)
             attended = self.norm(graph, [attended, hidden], f"{name}.attention_norm", output.LayerNorm)
             wide = self.linear(graph, attended, f"{name}.intermediate", layer.intermediate.dense)
@@ -115,7 +114,7 @@ class _Weights:
             narrow = self.linear(graph, wide, f"{name}.output", layer.output.dense)
             hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", layer.output.LayerNorm)
         return (
-            graph("Gather", hidden, sentences.sequence_starts()),
+            graph("Gather", hidden, attention.sequence_starts),
             _stack(graph, attention_tokens),
             _stack(graph, ffn_tokens),
         )
@@ -136,5 +135,5 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 def _stack(graph: Graph, counts: list[str]) -> str:
     """(B,) for each layer -> (B, L)."""
-    axis = whole_numbers(1)
+    axis = int64_array(1)
     return graph("Concat", *(graph("Unsqueeze", count, axis) for count in counts), axis=1)

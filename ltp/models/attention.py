@@ -1,6 +1,9 @@
-"""Attention within each packed sentence, and how much of it every token receives.
+"""Attention within each packed sentence, and the attention that each token receives.
 
-Shapes: T tokens in the batch, B sentences, N longest sentence, A heads, D = H/A per head.
+The attention that a token *receives* is the softmax probability in its column of the attention matrix, summed over
+heads and over the queries of its sentence, before dropout: what token importance is computed from.
+
+Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
 """
 
 from __future__ import annotations
@@ -16,12 +19,11 @@ try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
 except ImportError:
     varlen_attn = None
 
-# Attention probabilities of one block of sentences, in numbers. Larger blocks leave the processor's cache and
-# cost more per token than the matrix products that they feed.
-BLOCK_NUMBERS = 1 << 20
-# The same for scores without gradients, for each thread, where one table is used again for block after block: what the
-# cache of a core holds.
-TABLE_NUMBERS = 1 << 18
+# Elements of the padded attention matrices of one block of sentences. Larger ones do not fit the processor's cache and
+# cost more per token than the matrix products around them.
+MAX_BLOCK_ELEMENTS = 1 << 20
+# Without gradients, elements per thread of the one buffer that holds block after block: what the cache of a core holds.
+MAX_BUFFER_ELEMENTS = 1 << 18
 
 
 def packed_attention(
@@ -32,36 +34,37 @@ def packed_attention(
     lengths: Tensor,
     heads: int,
     dropout: float = 0.0,
-    received: bool = False,
+    return_received: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
-    ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows belong
-    together. Returns the context (T, H) and, where ``received`` asks for it, the attention probability that each
-    token receives, before dropout, summed over heads and queries (T,).
+    ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows are one
+    sentence. Returns the context (T, H) and, with ``return_received``, the attention that each token receives (T,), in
+    at least 32 bits.
     """
-    if not received and dropout == 0.0 and _has_kernel(query):
+    if not return_received and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
     if lengths.shape[0] == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, received)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received)
     blocks = _blocks(lengths.tolist(), heads)
     if len(blocks) == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, received)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received)
     contexts, sums = [], []
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
-        context, total = _attend(
-            query[rows], key[rows], value[rows], seq_ids[rows] - start, lengths[start:stop], heads, dropout, received
-        )
+        context, received = _attend(
+            query[rows], key[rows], value[rows], seq_ids[rows] - start, lengths[start:stop], heads, dropout,
+            return_received,
+        )  # fmt: skip
         contexts.append(context)
-        sums.append(total)
+        sums.append(received)
         row += tokens
-    return torch.cat(contexts), torch.cat(sums) if received else None
+    return torch.cat(contexts), torch.cat(sums) if return_received else None
 
 
 def _has_kernel(query: Tensor) -> bool:
-    """Whether torch attends to packed tokens as they are: in half precision on GPUs from compute capability 8.0 on."""
+    """Whether torch has a kernel for packed sentences: in half precision on GPUs of compute capability 8.0 and up."""
     if varlen_attn is None or not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
         return False
     return torch.cuda.get_device_capability(query.device) >= (8, 0)
@@ -69,20 +72,20 @@ def _has_kernel(query: Tensor) -> bool:
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int) -> Tensor:
     """(T, H) context from the kernel for packed sentences: no padding, no mask."""
-    width = query.shape[1]
-    bounds = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)  # (B + 1,) where sentences begin and end
+    hidden_size = query.shape[1]
+    cu_seqlens = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)  # (B + 1,)
     longest = int(lengths.max())
-    query, key, value = (packed.view(-1, heads, width // heads) for packed in (query, key, value))
-    return varlen_attn(query, key, value, bounds, bounds, longest, longest).reshape(-1, width)
+    query, key, value = (packed.view(-1, heads, hidden_size // heads) for packed in (query, key, value))
+    return varlen_attn(query, key, value, cu_seqlens, cu_seqlens, longest, longest).reshape(-1, hidden_size)
 
 
 def _blocks(lengths: list[int], heads: int) -> list[tuple[int, int, int]]:
-    """Runs of neighbouring sentences (start, stop, tokens) whose padded attention tables fit BLOCK_NUMBERS."""
+    """Consecutive sentences (start, stop, tokens) whose padded attention matrices fit MAX_BLOCK_ELEMENTS."""
     blocks: list[tuple[int, int, int]] = []
     start, longest, tokens = 0, 0, 0
     for index, length in enumerate(lengths):
         widest = max(longest, length)
-        if index > start and (index - start + 1) * heads * widest * widest > BLOCK_NUMBERS:
+        if index > start and (index - start + 1) * heads * widest * widest > MAX_BLOCK_ELEMENTS:
             blocks.append((start, index, tokens))
             start, widest, tokens = index, length, 0
         longest, tokens = widest, tokens + length
@@ -98,85 +101,86 @@ def _attend(
     lengths: Tensor,
     heads: int,
     dropout: float,
-    received: bool,
+    return_received: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    sentences, (tokens, width) = lengths.shape[0], query.shape
-    if sentences == 1:
-        longest, even = tokens, True
-    else:
-        longest = int(lengths.max())
-        even = sentences * longest == tokens
-
-    if even:
-        rows = valid = None
-    else:
-        rows = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
+    """`packed_attention` for one block of sentences, padded to its longest."""
+    sentences, (tokens, hidden_size) = lengths.shape[0], query.shape
+    longest = tokens if sentences == 1 else int(lengths.max())
+    indices = valid = None
+    if sentences * longest > tokens:  # else all are of one length, and nothing is padding
+        indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
         valid = torch.arange(longest, device=lengths.device) < lengths[:, None]  # (B, N)
 
-    def per_head(packed: Tensor) -> Tensor:  # (T, H) -> (B, A, N, D)
-        padded = packed if rows is None else pad_input(packed, rows, sentences * longest)
-        return padded.view(sentences, longest, heads, width // heads).transpose(1, 2)
+    def split_heads(packed: Tensor) -> Tensor:  # (T, H) -> (B, A, N, D)
+        padded = packed if indices is None else pad_input(packed, indices, sentences * longest)
+        return padded.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2)
 
-    queries, keys, values = per_head(query), per_head(key), per_head(value)
+    queries, keys, values = split_heads(query), split_heads(key), split_heads(value)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
-    mixed = torch.is_autocast_enabled(query.device.type)  # its tables would be in 16 bits
-    if received and dropout == 0.0 and not differentiable and not mixed:
-        context, totals = _scored(queries, keys, values, valid)
-    elif received:
-        scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
+    autocast = torch.is_autocast_enabled(query.device.type)
+    received = None
+    if return_received and dropout == 0.0 and not differentiable and not autocast:
+        context, received = _attend_in_place(queries, keys, values, valid)
+    elif return_received:
+        scores = torch.matmul(queries * (hidden_size // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
         if valid is not None:
             scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
-        # Padding rows ask too, in the padded table; they count as zero.
         query_mask = torch.ones(sentences, longest, device=query.device) if valid is None else valid
-        # Thresholds differ by less than 16-bit sums can tell apart, so these are in 32 bits at any precision.
         with torch.autocast(query.device.type, enabled=False):
-            wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-            totals = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
-            totals = totals.sum((1, 2)).reshape(-1)  # (B·N)
+            wide = probabilities.to(_sum_dtype(probabilities))
+            received = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
+            received = received.sum((1, 2)).reshape(-1)  # (B·N,)
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
-        totals = None
         mask = None if valid is None else valid[:, None, None, :]
         context = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
-    context = context.transpose(1, 2).reshape(sentences * longest, width)
-    if rows is not None:
-        context = context.index_select(0, rows)
-        totals = None if totals is None else totals.index_select(0, rows)
-    return context, totals
+    context = context.transpose(1, 2).reshape(sentences * longest, hidden_size)
+    if indices is not None:
+        context = context.index_select(0, indices)
+        received = None if received is None else received.index_select(0, indices)
+    return context, received
 
 
-def _scored(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Context (B, A, N, D) and received attention (B·N,) without gradients: one small table, overwritten in place.
+def _sum_dtype(probabilities: Tensor) -> torch.dtype:
+    """In what received attention is summed: thresholds of neighbouring layers differ by less than 16 bits resolve."""
+    return torch.promote_types(probabilities.dtype, torch.float32)
+
+
+def _attend_in_place(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Context (B, A, N, D) and received attention (B·N,) without gradients: one small buffer, overwritten in place.
 
     All are (B, A, N, D) but ``valid`` (B, N), which is None where nothing is padding.
     """
-    sentences, heads, longest, depth = queries.shape
-    rows = sentences * heads  # a sentence's head is one product
-    query, key, value = (part.reshape(rows, longest, depth) for part in (queries, keys, values))
-    key = key.transpose(1, 2)
-    mask = query_mask = None
+    sentences, heads, longest, head_size = queries.shape
+    rows = sentences * heads  # one matrix product for each head of each sentence
+    query, key, value = (part.reshape(rows, longest, head_size) for part in (queries, keys, values))
+    key, scale = key.transpose(1, 2), head_size**-0.5
+    if query.dtype != _sum_dtype(query):  # 16 bits: rounded where `_attend` rounds, so both drop the same tokens
+        query, scale = query * scale, 1.0
+    key_mask = query_mask = None
     if valid is not None:
-        mask = torch.zeros_like(valid, dtype=query.dtype).masked_fill_(~valid, torch.finfo(query.dtype).min)
-        mask, query_mask = (part[:, None].repeat_interleave(heads, 0) for part in (mask, valid.to(query.dtype)))
-    step = rows  # on a GPU, where no cache would hold a part
+        key_mask = torch.zeros_like(valid, dtype=query.dtype).masked_fill_(~valid, torch.finfo(query.dtype).min)
+        query_mask = valid.to(_sum_dtype(query))
+        key_mask, query_mask = (mask[:, None].repeat_interleave(heads, 0) for mask in (key_mask, query_mask))
+    step = rows  # on a GPU, whose caches are too small to hold a part
     if query.device.type == "cpu":
-        step = min(rows, torch.get_num_threads() * max(1, TABLE_NUMBERS // longest**2))
-    table = query.new_empty(step, longest, longest)
-    # Not empty_like: that would lie in memory as the query does, and products into it would be made one by one.
-    context = query.new_empty(rows, longest, depth)
-    totals = query.new_empty(rows, longest)
+        step = min(rows, torch.get_num_threads() * max(1, MAX_BUFFER_ELEMENTS // longest**2))
+    buffer = query.new_empty(step, longest, longest)
+    # Not empty_like: it would take over the query's strides, and bmm into such an output runs one product at a time.
+    context = query.new_empty(rows, longest, head_size)
+    received = query.new_empty(rows, longest, dtype=_sum_dtype(query))
     for start in range(0, rows, step):
         block = slice(start, start + step)
-        scores = table[: rows - start]
-        torch.baddbmm(scores, query[block], key[block], beta=0, alpha=depth**-0.5, out=scores)
-        if mask is not None:
-            scores.add_(mask[block])
-        torch.softmax(scores, -1, out=scores)
-        torch.bmm(scores, value[block], out=context[block])
+        scores = buffer[: rows - start]
+        torch.baddbmm(scores, query[block], key[block], beta=0, alpha=scale, out=scores)
+        if key_mask is not None:
+            scores.add_(key_mask[block])
+        probabilities = torch.softmax(scores, -1, out=scores)
+        torch.bmm(probabilities, value[block], out=context[block])
         if query_mask is None:
-            torch.sum(scores, 1, out=totals[block])
-        else:  # padding asks too, in the padded table; it counts as zero
-            torch.bmm(query_mask[block], scores, out=totals[block][:, None])
+            torch.sum(probabilities, 1, dtype=received.dtype, out=received[block])
+        else:  # rows of padding count as zero
+            torch.bmm(query_mask[block], probabilities.to(received.dtype), out=received[block][:, None])
     shape = (sentences, heads, longest)
-    return context.view(*shape, depth), totals.view(shape).sum(1).reshape(-1)
+    return context.view(*shape, head_size), received.view(shape).sum(1).reshape(-1)

@@ -24,12 +24,11 @@ from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.utils import ModelOutput
 
 from ltp.common.errors import LTPError
-from ltp.models import prepacked_linear as linear
 from ltp.models import pruning as pruners
 from ltp.models.attention import packed_attention
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
-from ltp.models.prepacked_linear import PrepackedWeights, Project
+from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights, apply_linear, is_wrapped
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
@@ -39,9 +38,9 @@ BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSeque
 class LTPOutput(ModelOutput):
     """What one forward pass returns.
 
-    ``attention_tokens`` and ``ffn_tokens`` count the tokens that really entered each layer's attention and
-    feed-forward; ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``kept`` tells, on
-    request, through how many layers each input token lived.
+    ``attention_tokens`` and ``ffn_tokens`` count the tokens that entered each layer's attention and feed-forward;
+    ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``kept``, with ``return_kept``, is the
+    number of layers that each input token went through.
     """
 
     loss: Tensor | None = None
@@ -55,9 +54,18 @@ class LTPOutput(ModelOutput):
 class LTPForSequenceClassification(PreTrainedModel):
     """A Hugging Face BERT or RoBERTa classifier with learned token pruning.
 
-    Modifications: the encoder runs on packed tokens; every layer scores its tokens by the attention that they
-    receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
+    Differences from the base model: the encoder runs on packed tokens; every layer scores its tokens by the attention
+    that they receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
     learning adds to the configured thresholds. Modules and weights keep the base model's names.
+
+    Without pruning it gives the base model's answers, with one exception by design: a position counts the tokens before
+    it, so padding on either side, or holes in the attention mask, leave a sentence's answer as it is without them.
+    Hugging Face's BERT numbers positions from the left end of the row, masked or not, and its RoBERTa skips padding ids
+    but not what the mask alone excludes: they answer otherwise for such masks.
+
+    Hooks on embeddings, linear layers, activations, LayerNorms, the output and intermediate blocks and the classifier
+    run. The encoder's loop and its attention are this class's own, so hooks on the modules ``encoder``, ``layer[i]``,
+    ``attention`` and ``attention.self`` do not.
     """
 
     config_class = LTPConfig
@@ -91,7 +99,7 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     @classmethod
     def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> LTPForSequenceClassification:
-        """Wrap a fine-tuned Hugging Face classifier; the weights are shared, not copied.
+        """Wrap a Hugging Face classifier; the weights are shared, not copied.
 
         Raises LTPError for an architecture without BERT's layer layout.
         """
@@ -119,7 +127,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         return getattr(self, self.config.base_model_type)
 
     def thresholds(self) -> Tensor | None:
-        """(L,) the thresholds as they stand, learned part included; None where the mode has none.
+        """(L,) the current thresholds, learned part included; None for a mode without thresholds.
 
         θ_l = final_token_threshold · l/L + δ_l, l from 1 (the original's README; its code counts from 0).
         """
@@ -134,7 +142,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         return None
 
     def rule(self) -> pruners.Rule:
-        """How the model prunes now, as numbers."""
+        """How each layer prunes with the current thresholds or keep rates."""
         config = self.config
         if config.prune_mode == "topk":
             return pruners.Rule("topk", keep_rates=pruners.topk_keep_rates(self.layers, config.token_keep_rate))
@@ -144,16 +152,16 @@ class LTPForSequenceClassification(PreTrainedModel):
         return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
 
     def train(self, mode: bool = True) -> LTPForSequenceClassification:
-        """As any module's; what inference laid out of the weights is let go."""
-        self._prepacked.forget()
+        """As nn.Module's; also drops the prepacked weights."""
+        self._prepacked.clear()
         return super().train(mode)
 
     def _apply(self, *arguments, **options):
-        self._prepacked.forget()  # the weights move, or change their precision
+        self._prepacked.clear()  # the weights move, or change their precision
         return super()._apply(*arguments, **options)
 
     def use_soft_masks(self, temperature: float | None) -> None:
-        """Train with σ((score − θ)/temperature) instead of removal; None goes back. Evaluation always removes."""
+        """Train with σ((score − θ)/temperature) instead of removal; None ends it. Evaluation always removes."""
         self.soft_temperature = temperature
 
     def forward(
@@ -164,7 +172,12 @@ class LTPForSequenceClassification(PreTrainedModel):
         labels: Tensor | None = None,
         return_kept: bool = False,
     ) -> LTPOutput:
-        """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` says which tokens lived."""
+        """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` each token's layers.
+
+        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens.
+        """
+        if input_ids.shape[0] == 0:
+            return self._empty_output(input_ids, labels, return_kept)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         tokens = self._embed(input_ids, attention_mask, token_type_ids)
@@ -173,7 +186,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         original_lengths = tokens.lengths
         soft = self.training and self.soft_temperature is not None
         thresholds, rule = (self.thresholds(), None) if soft else (None, self.rule())
-        project = self._prepacked.projector(tokens.hidden)
+        linear = self._prepacked.linear_function(tokens.hidden)
         kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
         regulariser = tokens.hidden.new_zeros(()) if soft else None
         attention_tokens, ffn_tokens = [], []
@@ -181,7 +194,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
             prunes = soft or rule.is_active(index)
-            context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
+            context, received = self._attention(linear, layer.attention.self, tokens, return_received=prunes)
             mask = None
             if prunes and soft:
                 scores = pruners.importance(received, self.heads, self.config.score_length)
@@ -189,12 +202,12 @@ class LTPForSequenceClassification(PreTrainedModel):
                 regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
             elif prunes:
                 rows = rule.keep_indices(index, received.detach(), tokens, original_lengths)
-                if len(rows) < len(context):  # else nothing has to be copied
+                if len(rows) < len(context):  # else all are kept: nothing to copy
                     context, tokens = context.index_select(0, rows), tokens.select(rows)
             ffn_tokens.append(tokens.lengths)
-            attended = _add_and_norm(project, layer.attention.output, context, tokens.hidden)
-            wide = _widen(project, layer.intermediate, attended)
-            hidden = _add_and_norm(project, layer.output, wide, attended)
+            attended = _add_and_norm(linear, layer.attention.output, context, tokens.hidden)
+            intermediate = _intermediate(linear, layer.intermediate, attended)
+            hidden = _add_and_norm(linear, layer.output, intermediate, attended)
             tokens.hidden = hidden if mask is None else hidden * mask[:, None]
             if kept is not None:
                 kept[tokens.indices] += 1
@@ -210,7 +223,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         )
 
     def _embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None) -> PackedTokens:
-        """Drop the padding once, at the door. Positions count real tokens, so left padding changes nothing."""
+        """Embed the tokens (T, H) without the padding. A position counts the valid tokens before it, not the padding."""
         valid = attention_mask.reshape(-1) != 0
         indices = valid.nonzero().squeeze(1)  # (T,)
         seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
@@ -229,9 +242,9 @@ class LTPForSequenceClassification(PreTrainedModel):
         return PackedTokens(hidden, seq_ids, lengths, indices)
 
     def _attention(
-        self, project: Project, attention: nn.Module, tokens: PackedTokens, received: bool
+        self, linear: LinearFunction, attention: nn.Module, tokens: PackedTokens, return_received: bool
     ) -> tuple[Tensor, Tensor | None]:
-        query, key, value = project(tokens.hidden, attention.query, attention.key, attention.value)
+        query, key, value = linear(tokens.hidden, attention.query, attention.key, attention.value)
         return packed_attention(
             query,
             key,
@@ -240,7 +253,22 @@ class LTPForSequenceClassification(PreTrainedModel):
             tokens.lengths,
             self.heads,
             dropout=attention.dropout.p if self.training else 0.0,
-            received=received,
+            return_received=return_received,
+        )
+
+    def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:
+        """The output for no sentences. The loss, a mean of nothing, is NaN, as torch has it."""
+        no_tokens = self.encoder.embeddings.word_embeddings.weight[:0]  # (0, H), in the weights' precision and place
+        logits = self._classify(no_tokens)
+        counts = input_ids.new_zeros(0, self.layers)
+        soft = self.training and self.soft_temperature is not None
+        return LTPOutput(
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
+            attention_tokens=counts,
+            ffn_tokens=counts,
+            regulariser=logits.new_zeros(()) if soft else None,
+            kept=torch.zeros_like(input_ids) if return_kept else None,
         )
 
     def _classify(self, first: Tensor) -> Tensor:
@@ -255,27 +283,29 @@ class LTPForSequenceClassification(PreTrainedModel):
         return functional.cross_entropy(logits, labels.view(-1))
 
 
-def _widen(project: Project, block: nn.Module, values: Tensor) -> Tensor:
+def _intermediate(linear: LinearFunction, block: nn.Module, values: Tensor) -> Tensor:
     """The library's block of linear layer and activation: (T, H) -> (T, I)."""
-    if _is_called(project, block):
+    if _runs_whole(linear, block):
         return block(values)
-    if type(block.intermediate_act_fn) is GELUActivation:
-        return project(values, block.dense, gelu=True)[0]
-    return block.intermediate_act_fn(project(values, block.dense)[0])
+    activation = block.intermediate_act_fn
+    if type(activation) is GELUActivation and not is_wrapped(activation):
+        return linear(values, block.dense, gelu=True)[0]
+    return activation(linear(values, block.dense)[0])
 
 
-def _add_and_norm(project: Project, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
+def _add_and_norm(linear: LinearFunction, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
     """The library's block of linear layer, dropout and LayerNorm around a residual: (T, I) and (T, H) -> (T, H)."""
-    if _is_called(project, block):
+    if _runs_whole(linear, block):
         return block(values, residual)
-    (found,) = project(values, block.dense)
-    return block.LayerNorm((block.dropout(found) if block.dropout.training else found) + residual)
+    (output,) = linear(values, block.dense)
+    if block.dropout.training or is_wrapped(block.dropout):
+        output = block.dropout(output)
+    return block.LayerNorm(output + residual)
 
 
-def _is_called(project: Project, block: nn.Module) -> bool:
-    """Whether a block is called as it is: there is nothing faster, or someone hooked on to it."""
-    hooked = block._forward_hooks or block._forward_pre_hooks or "forward" in vars(block)
-    return project is linear.project or bool(hooked)
+def _runs_whole(linear: LinearFunction, block: nn.Module) -> bool:
+    """Whether the library's block must run as a whole: there is no faster kernel for its parts, or it has hooks."""
+    return linear is apply_linear or is_wrapped(block)
 
 
 AutoConfig.register("ltp", LTPConfig, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Linear layers in inference on CPUs: weights laid out once in the order in which the kernel reads them.
+"""Linear layers in inference on CPUs, with weights prepacked: copied once into the memory layout of oneDNN's kernel.
 
-torch's own linear puts the weights in that order at every call. Where few rows use them, as with one sentence at a
-time, that costs as much as the product itself, and pruning, which leaves fewer rows, would save nothing of it.
+torch's own linear does that copy at every call. With few rows, as for one sentence at a time, the copy costs as much as
+the matrix product, whatever the number of rows, so the rows that pruning saves would save little time.
 
 Shapes: T rows, I inputs, O outputs.
 """
@@ -13,106 +13,115 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
-# What torch's own compiler calls for such layers; not in every build of it.
+# What torch's own compiler calls for such layers; not in every build of torch.
 KERNEL = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 PREPACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
-MEASURED = platform.machine().lower() in ("x86_64", "amd64")  # what it gains elsewhere is not known
-# Above so many rows laying out no longer counts.
-MOST_ROWS = 256
+ON_X86 = platform.machine().lower() in ("x86_64", "amd64")  # whether it is faster elsewhere has not been measured
+# With more rows the copy is a small part of the time.
+MAX_ROWS = 256
 # oneDNN compiles a kernel for each number of rows and shape of weights, half a millisecond and half a megabyte each. So
-# rows are filled up to one of eight numbers in each doubling: at most 48 kernels a shape, for 4 % more rows on average.
-SIZES_A_DOUBLING = 8
+# rows are padded to one of eight sizes between powers of two: at most 48 kernels a shape, for 4 % more rows on average.
+SIZES_PER_DOUBLING = 8
+SAMPLES_PER_AXIS = 4  # elements of a bias, rows and columns of a weight, that are compared in each forward pass
 
-# What `project` is, and what a PrepackedWeights gives in its place.
-Project = Callable[..., Sequence[Tensor]]
+# The type of `apply_linear` and of what PrepackedWeights.linear_function returns.
+LinearFunction = Callable[..., Sequence[Tensor]]
 
 
-def project(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
-    """``values`` (T, I) through each of the layers that read them, and GELU on request -> (T, O) of each."""
-    found = [layer(values) for layer in layers]
-    return list(map(functional.gelu, found)) if gelu else found
+def apply_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
+    """``values`` (T, I) through each of ``layers``, with ``gelu`` through GELU after it -> (T, O) of each."""
+    outputs = [layer(values) for layer in layers]
+    return list(map(functional.gelu, outputs)) if gelu else outputs
 
 
 @dataclass(frozen=True)
 class _Prepacked:
-    """Layers side by side, laid out: weight (O, I), bias (O,), and each layer's O.
+    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O.
 
-    ``state`` tells whether the layers are still what they were; ``originals`` keeps their memory from being given to
-    other weights meanwhile, which could not be told apart.
+    ``state`` is `_state` of the layers when they were prepacked. ``samples`` are views into their weights and the bytes
+    that these held then; the views also keep that memory alive, so that no new tensor can reuse its address
+    (``data_ptr``) and be taken for the old one.
     """
 
     state: tuple[Any, ...]
-    originals: list[Tensor]
+    samples: list[tuple[np.ndarray, bytes]]
     weight: Tensor
     bias: Tensor
     widths: list[int]
 
+    def is_current(self, layers: Sequence[nn.Module]) -> bool:
+        """Whether the layers' weights are those that were prepacked, as far as can be seen cheaply."""
+        return self.state == _state(layers) and all(view.tobytes() == before for view, before in self.samples)
+
 
 class PrepackedWeights:
-    """The weights of a model's linear layers as they are laid out. It is not part of the model: copies begin empty.
+    """The prepacked weights of a model. Not part of its state: copies of the model start without any.
 
-    A change of the weights is noticed where it leaves a trace: an optimiser's step, ``load_state_dict``, operations in
-    place, other tensors in their place. What is written through ``weight.data`` leaves none; `forget` after that, which
-    a model does at each ``train()`` and ``eval()``.
+    Each forward pass checks that the weights are still those that were prepacked. It notices an optimiser's step,
+    ``load_state_dict``, operations in place and other tensors in their place. Writes that torch does not count, such as
+    ``weight.data.mul_()`` or through numpy, are noticed by a sample of some 16 elements of each weight and 4 of each
+    bias: weight averaging, merging adapters and adding noise change all of them. A write to a few elements can be missed:
+    call `clear` after it, or the model's ``eval()``, which does.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[nn.Module, ...], _Prepacked] = {}  # by the layers that read the same values
+        self._by_layers: dict[tuple[nn.Module, ...], _Prepacked] = {}  # keys: layers that are given the same values
 
     def __reduce__(self) -> tuple[type, tuple]:
         return PrepackedWeights, ()
 
-    def forget(self) -> None:
-        """Let go of everything that is laid out."""
-        self._known.clear()
+    def clear(self) -> None:
+        """Drop all prepacked weights; the next forward pass prepacks anew."""
+        self._by_layers.clear()
 
-    def projector(self, values: Tensor) -> Project:
-        """How to run layers on values like these, until the forward pass ends: `project`, or faster."""
+    def linear_function(self, values: Tensor) -> LinearFunction:
+        """What one forward pass runs linear layers with, for values like these: `apply_linear`, or a faster equal."""
         if torch.compiler.is_compiling():
-            return project
-        for layers, known in list(self._known.items()):
-            if torch.is_grad_enabled() or known.state != _state(layers):  # with gradients, weights are about to change
-                self._known.pop(layers, None)
-        return self._project if _fits(values) else project
+            return apply_linear
+        # With gradients, weights are about to change. One that did, unseen by torch, seldom did so alone.
+        if torch.is_grad_enabled() or not all(p.is_current(layers) for layers, p in self._by_layers.items()):
+            self.clear()
+        return self._apply if _is_supported(values) else apply_linear
 
-    def _project(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
-        """`project` for values that fit."""
+    def _apply(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
+        """`apply_linear` for supported values."""
         rows = values.shape[0]
-        known = self._known.get(layers) if rows <= MOST_ROWS else None
-        if known is None:
-            if rows > MOST_ROWS or (state := _state(layers)) is None:
-                return project(values, *layers, gelu=gelu)
-            known = self._known[layers] = _prepack(layers, state)
+        prepacked = self._by_layers.get(layers) if rows <= MAX_ROWS else None
+        if prepacked is None:
+            if rows > MAX_ROWS or (state := _state(layers)) is None:
+                return apply_linear(values, *layers, gelu=gelu)
+            prepacked = self._by_layers[layers] = _prepack(layers, state)
         activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
-        filled = kernel_rows(rows)
-        if filled > rows:
-            values = functional.pad(values, (0, 0, 0, filled - rows))
-        found = KERNEL(values, known.weight, known.bias, *activation)[:rows]
-        return found.split(known.widths, -1) if len(layers) > 1 else (found,)
+        padded = kernel_rows(rows)
+        if padded > rows:
+            values = functional.pad(values, (0, 0, 0, padded - rows))
+        outputs = KERNEL(values, prepacked.weight, prepacked.bias, *activation)[:rows]
+        return outputs.split(prepacked.widths, -1) if len(layers) > 1 else (outputs,)
 
 
 def kernel_rows(rows: int) -> int:
-    """The number of rows, at least these, that there is a kernel for."""
-    step = max(1, (1 << rows.bit_length() - 1) // SIZES_A_DOUBLING)
+    """The number of rows that ``rows`` (at least 1) are padded to."""
+    step = max(1, (1 << rows.bit_length() - 1) // SIZES_PER_DOUBLING)
     return -(-rows // step) * step
 
 
-def _fits(values: Tensor) -> bool:
-    """Whether torch has the kernel here, and nothing but the product's value is wanted."""
+def _is_supported(values: Tensor) -> bool:
+    """Whether the kernel exists here and takes such values, and neither gradients nor a trace are recorded."""
     return (
         values.device.type == "cpu"
         and values.dtype == torch.float32
-        and type(values) is Tensor  # no stand-in that records what is done
+        and type(values) is Tensor  # not a subclass that records operations
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()
-        and MEASURED
+        and ON_X86
         and None not in (KERNEL, PREPACK)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
@@ -120,18 +129,19 @@ def _fits(values: Tensor) -> bool:
 
 
 def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
-    """What changes when the layers' weights do; None where a layer is not the library's own, in float32, on the CPU.
+    """Identities and versions of the layers' weights; None for layers that cannot be prepacked.
 
-    Its own: not one with adapters, hooks, a forward pass put in the place of its own, or weights of another kind.
+    Those are all but plain nn.Linear with a bias, in float32 on the CPU: adapters, other weight classes, hooks, and a
+    ``forward`` replaced on the instance keep their own call.
     """
     state: list[Any] = [_steps]
     for layer in layers:
-        if type(layer) is not nn.Linear or layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        if type(layer) is not nn.Linear or is_wrapped(layer):
             return None
-        for tensor in layer._parameters.values():  # past the modules' slow look-up of attributes
+        for tensor in layer._parameters.values():  # layer.weight is slow: modules look attributes up in Python
             if type(tensor) is not nn.Parameter or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
                 return None
-            if tensor.is_inference():  # such a tensor does not count its changes
+            if tensor.is_inference():  # such tensors have no version counter
                 return None
             state += (tensor.data_ptr(), tensor._version)
     return tuple(state)
@@ -140,10 +150,22 @@ def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
 def _prepack(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Prepacked:
     weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
     widths = [weight.shape[0] for weight in weights]
-    return _Prepacked(state, weights + biases, PREPACK(torch.cat(weights)), torch.cat(biases), widths)
+    views = [_sample(tensor.numpy()) for tensor in weights + biases]
+    samples = [(view, view.tobytes()) for view in views]
+    return _Prepacked(state, samples, PREPACK(torch.cat(weights)), torch.cat(biases), widths)
 
 
-_steps = 0  # that any optimiser took: a fused one changes weights without counting it in them
+def _sample(array: np.ndarray) -> np.ndarray:
+    """A view of a few elements, evenly spaced along each axis."""
+    return array[tuple(slice(None, None, max(1, size // SAMPLES_PER_AXIS)) for size in array.shape)]
+
+
+def is_wrapped(module: nn.Module) -> bool:
+    """Whether calling the module does more than its class's ``forward``: hooks, or a ``forward`` of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+_steps = 0  # of all optimisers so far: fused ones change weights without raising their version
 
 
 def _count_step(*_: Any) -> None:
@@ -155,7 +177,7 @@ register_optimizer_step_post_hook(_count_step)
 
 
 def _flops(values: Sequence[int], weight: Sequence[int], *rest: object, **options: object) -> int:
-    """For torch's counter of operations, which does not know the kernel: shapes (T, I) and (O, I)."""
+    """FLOPs of the kernel for torch.utils.flop_counter, from the shapes (T, I) and (O, I)."""
     return 2 * values[0] * weight[0] * weight[1]
 
 

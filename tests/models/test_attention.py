@@ -38,10 +38,10 @@ def plain(stacked: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torc
 
 
 @given(LENGTHS, BLOCKS, st.booleans())
-def test_equals_attention_of_each_sentence(lengths, block_numbers, received):
+def test_equals_attention_of_each_sentence(lengths, block_elements, received):
     stacked, sentence, counts = states(lengths)
-    with mock.patch.object(attention, "BLOCK_NUMBERS", block_numbers):
-        context, totals = packed_attention(*stacked, sentence, counts, HEADS, received=received)
+    with mock.patch.object(attention, "MAX_BLOCK_ELEMENTS", block_elements):
+        context, totals = packed_attention(*stacked, sentence, counts, HEADS, return_received=received)
     expected, expected_totals = plain(stacked, lengths)
     torch.testing.assert_close(context, expected)
     weighing = torch.randn(context.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
@@ -56,12 +56,12 @@ def test_equals_attention_of_each_sentence(lengths, block_numbers, received):
 
 
 @given(LENGTHS, BLOCKS, st.sampled_from([1, 30, 1 << 18]), st.booleans())
-def test_equals_it_without_gradients_too(lengths, block_numbers, table_numbers, received):
+def test_equals_it_without_gradients_too(lengths, block_elements, buffer_elements, received):
     """There a small table is used again, for as many heads at a time as it has room for."""
     stacked, sentence, counts = states(lengths)
-    patched = mock.patch.multiple(attention, BLOCK_NUMBERS=block_numbers, TABLE_NUMBERS=table_numbers)
+    patched = mock.patch.multiple(attention, MAX_BLOCK_ELEMENTS=block_elements, MAX_BUFFER_ELEMENTS=buffer_elements)
     with patched, torch.no_grad(), mock.patch.object(torch, "get_num_threads", return_value=1):
-        context, totals = packed_attention(*stacked, sentence, counts, HEADS, received=received)
+        context, totals = packed_attention(*stacked, sentence, counts, HEADS, return_received=received)
         expected, expected_totals = plain(stacked, lengths)
     torch.testing.assert_close(context, expected)
     if received:
@@ -77,21 +77,21 @@ def test_gradients_reach_the_one_part_that_wants_them(part, received):
     stacked, sentence, counts = states(lengths)
     parts = [each.detach() for each in stacked]
     parts[part].requires_grad_()
-    context, _ = packed_attention(*parts, sentence, counts, HEADS, received=received)
+    context, _ = packed_attention(*parts, sentence, counts, HEADS, return_received=received)
     expected, _ = plain(torch.stack(parts), lengths)
     (found,), (right,) = (torch.autograd.grad((each**2).sum(), parts[part]) for each in (context, expected))
     torch.testing.assert_close(found, right)
 
 
 @given(LENGTHS, BLOCKS)
-def test_blocks_cover_the_batch_and_fit(lengths, block_numbers):
-    with mock.patch.object(attention, "BLOCK_NUMBERS", block_numbers):
+def test_blocks_cover_the_batch_and_fit(lengths, block_elements):
+    with mock.patch.object(attention, "MAX_BLOCK_ELEMENTS", block_elements):
         blocks = attention._blocks(lengths, HEADS)
     assert [start for start, _, _ in blocks] == [0, *(stop for _, stop, _ in blocks[:-1])]
     assert blocks[-1][1] == len(lengths)
     for start, stop, tokens in blocks:
         assert tokens == sum(lengths[start:stop])
-        assert stop - start == 1 or (stop - start) * HEADS * max(lengths[start:stop]) ** 2 <= block_numbers
+        assert stop - start == 1 or (stop - start) * HEADS * max(lengths[start:stop]) ** 2 <= block_elements
 
 
 def test_dropout_acts_on_what_is_mixed_only():
@@ -102,7 +102,20 @@ def test_dropout_acts_on_what_is_mixed_only():
     for received in (False, True):
         torch.manual_seed(0)
         context, _ = packed_attention(
-            stacked[0], stacked[1], ones, sentence, counts, HEADS, dropout=0.5, received=received
+            stacked[0], stacked[1], ones, sentence, counts, HEADS, dropout=0.5, return_received=received
         )
         assert context.mean().item() == pytest.approx(1.0, abs=0.05)
         assert context.std().item() > 0.3
+
+
+@pytest.mark.parametrize("lengths", [[9, 9], [9, 4, 7]])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bit_weights_give_the_received_attention_that_they_give_with_gradients(dtype, lengths):
+    """In 32-bit sums of the same probabilities: else tokens near a threshold stay in training and go in inference."""
+    stacked, sentence, counts = states(lengths)
+    halves = stacked.detach().to(dtype).requires_grad_()
+    _, expected = packed_attention(*halves, sentence, counts, HEADS, return_received=True)
+    with torch.no_grad():
+        _, received = packed_attention(*halves, sentence, counts, HEADS, return_received=True)
+    assert received.dtype == expected.dtype == torch.float32
+    torch.testing.assert_close(received, expected.detach(), rtol=1e-6, atol=1e-6)

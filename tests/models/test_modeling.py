@@ -325,3 +325,29 @@ def test_a_sentence_without_tokens_is_refused():
     mask[1] = 0
     with pytest.raises(LTPError, match="row 1 has no real token"):
         tiny.pruning_model("bert")(torch.full((3, 5), 7), mask)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("mode", [*tiny.PRUNING, "none"])
+def test_no_sentences_give_no_answers(kind, mode):
+    """A server whose filter lets nothing through needs no branch of its own."""
+    pruning = tiny.PRUNING.get(mode, PruningSettings(prune_mode="none"))
+    model = LTPForSequenceClassification.from_base(tiny.base_model(kind), pruning)
+    empty = torch.zeros(0, 7, dtype=torch.long)
+    with torch.no_grad():
+        output = model(empty, torch.ones_like(empty), return_kept=True)
+    assert output.logits.shape == (0, 3) and output.logits.dtype == torch.float32
+    assert output.attention_tokens.shape == output.ffn_tokens.shape == (0, 4)
+    assert output.kept.shape == (0, 7) and output.loss is None
+    assert model(empty, labels=empty[:, 0]).loss.isnan()
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_holes_in_the_mask_change_nothing(kind):
+    """Unlike in Hugging Face's models, whose positions count tokens that the mask excludes."""
+    model = LTPForSequenceClassification.from_base(tiny.base_model(kind), PruningSettings(prune_mode="none"))
+    ids, mask = torch.tensor([[5, 6, 7, 8, 9]]), torch.tensor([[1, 1, 0, 1, 1]])
+    with torch.no_grad():
+        found = model(ids, mask).logits
+        torch.testing.assert_close(found, model.to_base()(ids[mask == 1][None]).logits)
+        assert not torch.allclose(found, model.to_base()(ids, mask).logits)

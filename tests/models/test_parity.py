@@ -236,8 +236,8 @@ def test_score_divides_by_a_constant_not_by_the_padded_length():
 def test_score_is_taken_before_attention_dropout():
     torch.manual_seed(0)
     states, sentence, lengths = torch.randn(3, 7, 8), torch.tensor([0, 0, 0, 1, 1, 1, 1]), torch.tensor([3, 4])
-    context, received = packed_attention(*states, sentence, lengths, heads=2, received=True)
-    dropped, same = packed_attention(*states, sentence, lengths, heads=2, received=True, dropout=0.5)
+    context, received = packed_attention(*states, sentence, lengths, heads=2, return_received=True)
+    dropped, same = packed_attention(*states, sentence, lengths, heads=2, return_received=True, dropout=0.5)
     assert torch.equal(received, same) and not torch.allclose(context, dropped)
 
 

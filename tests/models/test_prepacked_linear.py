@@ -1,10 +1,11 @@
-"""Weights laid out for inference: the same answers, never those of weights that have changed since."""
+"""Weights prepacked for inference: the same answers, never those of weights that have changed since."""
 
 from __future__ import annotations
 
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from helpers import tiny
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ltp.models import prepacked_linear as linear
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.models.prepacked_linear import MOST_ROWS, PrepackedWeights, kernel_rows, project
+from ltp.models.prepacked_linear import MAX_ROWS, PrepackedWeights, apply_linear, kernel_rows
 
 pytestmark = pytest.mark.skipif(linear.KERNEL is None, reason="torch was built without oneDNN")
 
@@ -28,36 +29,36 @@ def layers():
 
 
 @pytest.fixture
-def layout():
+def prepacked():
     return PrepackedWeights()
 
 
-def run(layout, values, *layers, **options):
-    return layout.projector(values)(values, *layers, **options)
+def run(prepacked, values, *layers, **options):
+    return prepacked.linear_function(values)(values, *layers, **options)
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, MOST_ROWS + 40), count=st.integers(1, 3), gelu=st.booleans(), seed=st.integers(0, 99))
+@given(rows=st.integers(1, MAX_ROWS + 40), count=st.integers(1, 3), gelu=st.booleans(), seed=st.integers(0, 99))
 def test_gives_what_the_layers_give(rows, count, gelu, seed):
     torch.manual_seed(seed)
-    layout, layers = PrepackedWeights(), [nn.Linear(24, width) for width in (16, 16, 8)[:count]]
+    prepacked, layers = PrepackedWeights(), [nn.Linear(24, width) for width in (16, 16, 8)[:count]]
     values = torch.randn(rows, 24)
     with torch.no_grad():
-        found = run(layout, values, *layers, gelu=gelu)
-        assert bool(layout._known) == (rows <= MOST_ROWS)
+        found = run(prepacked, values, *layers, gelu=gelu)
+        assert bool(prepacked._by_layers) == (rows <= MAX_ROWS)
         for mine, layer in zip(found, layers, strict=True):
             expected = layer(values)
             torch.testing.assert_close(mine, functional.gelu(expected) if gelu else expected)
 
 
-@given(st.integers(1, MOST_ROWS))
+@given(st.integers(1, MAX_ROWS))
 def test_few_numbers_of_rows_are_filled_up_to(rows):
     filled = kernel_rows(rows)
-    assert rows <= filled < rows * 1.125 and filled <= MOST_ROWS and kernel_rows(filled) == filled
-    assert len({kernel_rows(count) for count in range(1, MOST_ROWS + 1)}) == 48
+    assert rows <= filled < rows * 1.125 and filled <= MAX_ROWS and kernel_rows(filled) == filled
+    assert len({kernel_rows(count) for count in range(1, MAX_ROWS + 1)}) == 48
 
 
-def test_weights_that_change_are_laid_out_anew(layout, layers):
+def test_weights_that_change_are_prepacked_anew(prepacked, layers):
     values, (layer, *_) = torch.randn(5, 24), layers
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)  # leaves no trace in the weights' version
     layer(values).sum().backward()
@@ -85,41 +86,80 @@ def test_weights_that_change_are_laid_out_anew(layout, layers):
         if layer.weight.is_inference():
             layer.weight = nn.Parameter(torch.randn(16, 24))
         with torch.no_grad():
-            (before,) = run(layout, values, layer)
-            assert layout._known
+            (before,) = run(prepacked, values, layer)
+            assert prepacked._by_layers
         change()
         with torch.no_grad():
-            (after,) = run(layout, values, layer)
+            (after,) = run(prepacked, values, layer)
             assert not torch.allclose(before, after), change
             torch.testing.assert_close(after, layer(values))
 
 
-def test_eval_lets_go_of_what_may_have_changed_unseen():
+def scaled(weight):
+    weight.data.mul_(1.1)
+
+
+def averaged_in_numpy(weight):
+    array = weight.detach().numpy()
+    array += np.random.default_rng(0).normal(size=array.shape).astype("float32")
+
+
+def merged_adapter(weight):
+    if weight.ndim == 2:  # as LoRA merges: a product of two narrow matrices
+        weight.data += torch.randn(weight.shape[0], 2) @ torch.randn(2, weight.shape[1])
+
+
+def magnitude_pruned(weight):
+    weight.data[weight.data.abs() < weight.data.abs().median()] = 0.0
+
+
+@pytest.mark.parametrize("change", [scaled, averaged_in_numpy, merged_adapter, magnitude_pruned])
+@pytest.mark.parametrize("which", ["all", "one weight", "one bias"])
+def test_writes_that_torch_does_not_count_are_noticed(change, which):
+    """Through ``.data`` and numpy: they leave the weights' version as it is."""
+    if change is merged_adapter and which == "one bias":
+        pytest.skip("adapters have no biases")
+    model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["topk"])
+    batch = tiny.batch(tiny.sentences([5, 9]))
+    dense = model.bert.encoder.layer[2].intermediate.dense
+    dense.bias.data.normal_()
+    with torch.no_grad():
+        before = model(**batch).logits
+        assert model._prepacked._by_layers
+        weights = model.bert.encoder.parameters() if which == "all" else [getattr(dense, which.split()[1])]
+        for weight in weights:
+            change(weight)
+        after = model(**batch).logits
+        torch.testing.assert_close(after, copy.deepcopy(model)(**batch).logits)
+    assert not torch.allclose(before, after)
+
+
+def test_eval_drops_prepacked_weights_whose_change_was_missed():
+    """One element is likely to lie outside of the sample."""
     model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["absolute_threshold"])
     batch = tiny.batch(tiny.sentences([5, 9]))
     with torch.no_grad():
         before = model(**batch).logits
-        assert model._prepacked._known
-        for weight in model.parameters():
-            weight.data.mul_(1.1)  # a change through .data leaves no trace
+        model.bert.encoder.layer[0].attention.self.value.weight.data[1, 1] += 9.0
+        assert torch.equal(model(**batch).logits, before)
         after = model.eval()(**batch).logits
         torch.testing.assert_close(after, copy.deepcopy(model)(**batch).logits)
     assert not torch.allclose(before, after)
 
 
-def test_a_layer_that_loses_its_bias_or_gets_a_forward_pass_is_called_as_it_is(layout, layers):
+def test_a_layer_that_loses_its_bias_or_gets_a_forward_pass_is_called_as_it_is(prepacked, layers):
     values = torch.randn(5, 24)
 
     def wrapped(values):
         return nn.functional.linear(values, layers[1].weight) * 2
 
     with torch.no_grad():
-        run(layout, values, layers[0])
-        run(layout, values, layers[1])
+        run(prepacked, values, layers[0])
+        run(prepacked, values, layers[1])
         layers[0].bias = None
         layers[1].forward = wrapped
         for layer in layers[:2]:
-            torch.testing.assert_close(run(layout, values, layer)[0], layer(values))
+            torch.testing.assert_close(run(prepacked, values, layer)[0], layer(values))
 
 
 def test_an_optimiser_of_the_base_that_shares_the_weights_is_noticed():
@@ -140,8 +180,8 @@ def test_moving_a_model_lets_go():
     model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["absolute_threshold"])
     with torch.no_grad():
         model(**tiny.batch(tiny.sentences([5, 9])))
-        assert model._prepacked._known
-        assert not model.double()._prepacked._known
+        assert model._prepacked._by_layers
+        assert not model.double()._prepacked._by_layers
         assert model(**tiny.batch(tiny.sentences([5, 9]))).logits.dtype == torch.float64
 
 
@@ -169,29 +209,55 @@ def test_hooks_on_the_librarys_blocks_are_called():
     assert seen == ["BertSelfOutput", "BertIntermediate", "BertOutput"]
 
 
-def test_what_compiles_or_traces_sees_the_plain_layers(layout, layers, monkeypatch):
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_on_the_parts_of_a_block_are_called(register):
+    model, seen = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["topk"]), []
+    layer = model.bert.encoder.layer[0]
+    for part in (layer.attention.output.dropout, layer.intermediate.intermediate_act_fn, layer.output.LayerNorm):
+        getattr(part, register)(lambda module, *values: seen.append(type(module).__name__))
+    with torch.no_grad():
+        model(**tiny.batch(tiny.sentences([9])))
+    assert seen == ["Dropout", "GELUActivation", "LayerNorm"]
+
+
+def test_an_activation_with_a_hook_gives_what_the_hook_makes_of_it():
+    model, batch = (
+        LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["topk"]),
+        tiny.batch(tiny.sentences([9])),
+    )
+    with torch.no_grad():
+        before = model(**batch).logits
+        activation = model.bert.encoder.layer[3].intermediate.intermediate_act_fn
+        activation.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+        found = model(**batch).logits
+    expected = model(**batch).logits  # with gradients the library's own modules run
+    assert not torch.allclose(found, before)
+    torch.testing.assert_close(found, expected.detach())
+
+
+def test_what_compiles_or_traces_sees_the_plain_layers(prepacked, layers, monkeypatch):
     values = torch.randn(3, 24)
     with torch.no_grad():
-        assert layout.projector(values) is not project
+        assert prepacked.linear_function(values) is not apply_linear
         for where, name in ((torch.compiler, "is_compiling"), (torch.jit, "is_tracing")):
             with monkeypatch.context() as patch:
                 patch.setattr(where, name, lambda: True)
-                assert layout.projector(values) is project
+                assert prepacked.linear_function(values) is apply_linear
 
 
-def test_layers_together_and_alone_are_not_mixed_up(layout, layers):
+def test_layers_together_and_alone_are_not_mixed_up(prepacked, layers):
     values = torch.randn(5, 24)
     with torch.no_grad():
-        run(layout, values, *layers)
-        torch.testing.assert_close(run(layout, values, layers[0])[0], layers[0](values))
+        run(prepacked, values, *layers)
+        torch.testing.assert_close(run(prepacked, values, layers[0])[0], layers[0](values))
 
 
-def test_gradients_flow_where_they_are_wanted(layout, layers):
+def test_gradients_flow_where_they_are_wanted(prepacked, layers):
     values = torch.randn(5, 24, requires_grad=True)
-    assert layout.projector(values) is project
-    sum(found.sum() for found in run(layout, values, *layers)).backward()
+    assert prepacked.linear_function(values) is apply_linear
+    sum(found.sum() for found in run(prepacked, values, *layers)).backward()
     assert values.grad.abs().sum() > 0 and layers[2].weight.grad.abs().sum() > 0
-    assert not layout._known
+    assert not prepacked._by_layers
 
 
 def in_double(layers):
@@ -224,31 +290,31 @@ def made_in_inference(layers):
 
 
 @pytest.mark.parametrize("make", [in_double, with_hook, of_a_kind_of_its_own, without_bias, made_in_inference])
-def test_what_is_not_the_librarys_own_is_called_as_it_is(layout, layers, make):
+def test_what_is_not_the_librarys_own_is_called_as_it_is(prepacked, layers, make):
     layers, values = make(layers)
     with torch.no_grad():
-        found = run(layout, values, *layers)
+        found = run(prepacked, values, *layers)
         for mine, layer in zip(found, layers, strict=True):
             torch.testing.assert_close(mine, layer(values), rtol=0, atol=0)
-    assert not layout._known
+    assert not prepacked._by_layers
 
 
-def test_autocast_and_the_switch_of_onednn_are_heeded(layout, layers, monkeypatch):
+def test_autocast_and_the_switch_of_onednn_are_heeded(prepacked, layers, monkeypatch):
     values = torch.randn(3, 24)
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
-            assert run(layout, values, *layers)[0].dtype == torch.bfloat16
+            assert run(prepacked, values, *layers)[0].dtype == torch.bfloat16
         with torch.backends.mkldnn.flags(enabled=False):
-            run(layout, values, *layers)
+            run(prepacked, values, *layers)
         monkeypatch.setattr(linear, "KERNEL", None)  # as where torch was built without it
-        run(layout, values, *layers)
-    assert not layout._known
+        run(prepacked, values, *layers)
+    assert not prepacked._by_layers
 
 
-def test_torchs_counter_of_operations_counts_it(layout, layers):
+def test_torchs_counter_of_operations_counts_it(prepacked, layers):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        run(layout, torch.randn(7, 24), *layers)
-    assert layout._known and counter.get_total_flops() == 2 * 7 * 24 * (16 + 16 + 8)
+        run(prepacked, torch.randn(7, 24), *layers)
+    assert prepacked._by_layers and counter.get_total_flops() == 2 * 7 * 24 * (16 + 16 + 8)
 
 
 def test_a_model_copies_saves_and_loads_as_before(tmp_path):
@@ -256,9 +322,9 @@ def test_a_model_copies_saves_and_loads_as_before(tmp_path):
     batch = tiny.batch(tiny.sentences([5, 9, 12]))
     with torch.no_grad():
         expected = model(**batch).logits
-        assert model._prepacked._known
+        assert model._prepacked._by_layers
         model.save_pretrained(tmp_path)
         pickled = pickle.loads(pickle.dumps(model))
         for other in (copy.deepcopy(model), pickled, LTPForSequenceClassification.from_pretrained(tmp_path)):
-            assert not other._prepacked._known
+            assert not other._prepacked._by_layers
             torch.testing.assert_close(other(**batch).logits, expected, rtol=0, atol=0)
