@@ -122,18 +122,13 @@ def _attend(
     mixed = torch.is_autocast_enabled(query.device.type)  # its tables would be in 16 bits
     if received and dropout == 0.0 and not differentiable and not mixed:
         context, totals = _scored(queries, keys, values, valid)
-    elif received:
+    elif received or (differentiable and mixed and query.device.type == "cpu"):
+        # torch's fused kernel takes ten times as long for its backward pass in bfloat16 on a CPU as these products do.
         scores = torch.matmul(queries * (width // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
         if valid is not None:
             scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
-        # Padding rows ask too, in the padded table; they count as zero.
-        query_mask = torch.ones(sentences, longest, device=query.device) if valid is None else valid
-        # Thresholds differ by less than 16-bit sums can tell apart, so these are in 32 bits at any precision.
-        with torch.autocast(query.device.type, enabled=False):
-            wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-            totals = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
-            totals = totals.sum((1, 2)).reshape(-1)  # (B·N)
+        totals = _received(probabilities, valid) if received else None
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
         totals = None
@@ -144,6 +139,42 @@ def _attend(
         context = context.index_select(0, rows)
         totals = None if totals is None else totals.index_select(0, rows)
     return context, totals
+
+
+def _received(probabilities: Tensor, valid: Tensor | None) -> Tensor:
+    """(B·N,) attention that each place of the padded table receives, from probabilities (B, A, N, N)."""
+    sentences, _, longest, _ = probabilities.shape
+    # Padding asks too, in the padded table; it counts as zero.
+    query_mask = probabilities.new_ones(sentences, longest) if valid is None else valid
+    # Thresholds differ by less than 16-bit sums can tell apart, so these are in 32 bits at any precision.
+    with torch.autocast(probabilities.device.type, enabled=False):
+        wide = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+        totals = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
+    return totals.sum((1, 2)).reshape(-1)
+
+
+def first_token_attention(
+    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0
+) -> Tensor:
+    """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
+
+    ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
+    :func:`packed_attention`.
+    """
+    sentences, (tokens, width) = lengths.shape[0], key.shape
+    longest = tokens if sentences == 1 else int(lengths.max())
+    valid = None
+    if sentences * longest > tokens:
+        rows = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
+        key, value = (pad_input(packed, rows, sentences * longest) for packed in (key, value))
+        valid = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, N)
+    key, value = (part.view(sentences, longest, heads, width // heads).transpose(1, 2) for part in (key, value))
+    query = query.view(sentences, 1, heads, width // heads).transpose(1, 2)  # (B, A, 1, D)
+    scores = torch.matmul(query * (width // heads) ** -0.5, key.transpose(2, 3))  # (B, A, 1, N)
+    if valid is not None:
+        scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
+    probabilities = functional.dropout(scores.softmax(-1), dropout, dropout > 0.0)
+    return torch.matmul(probabilities, value).transpose(1, 2).reshape(sentences, width)
 
 
 def _scored(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput
 from ltp.common.errors import LTPError
 from ltp.models import prepacked_linear as linear
 from ltp.models import pruning as pruners
-from ltp.models.attention import packed_attention
+from ltp.models.attention import first_token_attention, packed_attention
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
 from ltp.models.prepacked_linear import PrepackedWeights, Project
@@ -180,8 +180,11 @@ class LTPForSequenceClassification(PreTrainedModel):
 
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
-            prunes = soft or rule.is_active(index)
-            context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
+            prunes, last = soft or rule.is_active(index), index == self.layers - 1
+            if last and not prunes:
+                context, received = self._first_token_attention(project, layer.attention.self, tokens), None
+            else:
+                context, received = self._attention(project, layer.attention.self, tokens, received=prunes)
             mask = None
             if prunes and soft:
                 scores = pruners.importance(received, self.heads, self.config.score_length)
@@ -192,14 +195,20 @@ class LTPForSequenceClassification(PreTrainedModel):
                 if len(rows) < len(context):  # else nothing has to be copied
                     context, tokens = context.index_select(0, rows), tokens.select(rows)
             ffn_tokens.append(tokens.lengths)
-            attended = _add_and_norm(project, layer.attention.output, context, tokens.hidden)
+            if kept is not None:
+                kept[tokens.indices] += 1
+            residual = tokens.hidden
+            if last:  # the classifier reads the first tokens only: (B, H)
+                first = sequence_starts(tokens.lengths)
+                residual = residual.index_select(0, first)
+                context = context if context.shape[0] == len(first) else context.index_select(0, first)
+                mask = None if mask is None else mask.index_select(0, first)
+            attended = _add_and_norm(project, layer.attention.output, context, residual)
             wide = _widen(project, layer.intermediate, attended)
             hidden = _add_and_norm(project, layer.output, wide, attended)
             tokens.hidden = hidden if mask is None else hidden * mask[:, None]
-            if kept is not None:
-                kept[tokens.indices] += 1
 
-        logits = self._classify(tokens.hidden.index_select(0, sequence_starts(tokens.lengths)))
+        logits = self._classify(tokens.hidden)
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
@@ -242,6 +251,13 @@ class LTPForSequenceClassification(PreTrainedModel):
             dropout=attention.dropout.p if self.training else 0.0,
             received=received,
         )
+
+    def _first_token_attention(self, project: Project, attention: nn.Module, tokens: PackedTokens) -> Tensor:
+        first = tokens.hidden.index_select(0, sequence_starts(tokens.lengths))
+        (query,) = project(first, attention.query)
+        key, value = project(tokens.hidden, attention.key, attention.value)
+        dropout = attention.dropout.p if self.training else 0.0
+        return first_token_attention(query, key, value, tokens.seq_ids, tokens.lengths, self.heads, dropout)
 
     def _classify(self, first: Tensor) -> Tensor:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
