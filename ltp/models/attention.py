@@ -121,16 +121,13 @@ def _attend(
     received = None
     if return_received and dropout == 0.0 and not differentiable and not autocast:
         context, received = _attend_in_place(queries, keys, values, valid)
-    elif return_received:
+    elif return_received or (differentiable and autocast and query.device.type == "cpu"):
+        # The fused kernel's backward pass takes ten times as long in bfloat16 on a CPU as these products do.
         scores = torch.matmul(queries * (hidden_size // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
         if valid is not None:
             scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
-        query_mask = torch.ones(sentences, longest, device=query.device) if valid is None else valid
-        with torch.autocast(query.device.type, enabled=False):
-            wide = probabilities.to(_sum_dtype(probabilities))
-            received = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
-            received = received.sum((1, 2)).reshape(-1)  # (B·N,)
+        received = _received(probabilities, valid) if return_received else None
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
         mask = None if valid is None else valid[:, None, None, :]
@@ -145,6 +142,41 @@ def _attend(
 def _sum_dtype(probabilities: Tensor) -> torch.dtype:
     """In what received attention is summed: thresholds of neighbouring layers differ by less than 16 bits resolve."""
     return torch.promote_types(probabilities.dtype, torch.float32)
+
+
+def _received(probabilities: Tensor, valid: Tensor | None) -> Tensor:
+    """(B·N,) attention that each place of the padded table receives, from probabilities (B, A, N, N)."""
+    sentences, _, longest, _ = probabilities.shape
+    # Padding asks too, in the padded table; it counts as zero.
+    query_mask = probabilities.new_ones(sentences, longest) if valid is None else valid
+    with torch.autocast(probabilities.device.type, enabled=False):
+        wide = probabilities.to(_sum_dtype(probabilities))
+        totals = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
+    return totals.sum((1, 2)).reshape(-1)
+
+
+def first_token_attention(
+    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0
+) -> Tensor:
+    """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
+
+    ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
+    :func:`packed_attention`.
+    """
+    sentences, (tokens, hidden_size) = lengths.shape[0], key.shape
+    longest = tokens if sentences == 1 else int(lengths.max())
+    valid = None
+    if sentences * longest > tokens:
+        indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
+        key, value = (pad_input(packed, indices, sentences * longest) for packed in (key, value))
+        valid = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, N)
+    key, value = (part.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2) for part in (key, value))
+    query = query.view(sentences, 1, heads, hidden_size // heads).transpose(1, 2)  # (B, A, 1, D)
+    scores = torch.matmul(query * (hidden_size // heads) ** -0.5, key.transpose(2, 3))  # (B, A, 1, N)
+    if valid is not None:
+        scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
+    probabilities = functional.dropout(scores.softmax(-1), dropout, dropout > 0.0)
+    return torch.matmul(probabilities, value).transpose(1, 2).reshape(sentences, hidden_size)
 
 
 def _attend_in_place(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:

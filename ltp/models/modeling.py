@@ -25,7 +25,7 @@ from transformers.utils import ModelOutput
 
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
-from ltp.models.attention import packed_attention
+from ltp.models.attention import first_token_attention, packed_attention
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
 from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights, apply_linear, is_wrapped
@@ -193,8 +193,11 @@ class LTPForSequenceClassification(PreTrainedModel):
 
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
-            prunes = soft or rule.is_active(index)
-            context, received = self._attention(linear, layer.attention.self, tokens, return_received=prunes)
+            prunes, last = soft or rule.is_active(index), index == self.layers - 1
+            if last and not prunes:
+                context, received = self._first_token_attention(linear, layer.attention.self, tokens), None
+            else:
+                context, received = self._attention(linear, layer.attention.self, tokens, return_received=prunes)
             mask = None
             if prunes and soft:
                 scores = pruners.importance(received, self.heads, self.config.score_length)
@@ -205,14 +208,20 @@ class LTPForSequenceClassification(PreTrainedModel):
                 if len(rows) < len(context):  # else all are kept: nothing to copy
                     context, tokens = context.index_select(0, rows), tokens.select(rows)
             ffn_tokens.append(tokens.lengths)
-            attended = _add_and_norm(linear, layer.attention.output, context, tokens.hidden)
+            if kept is not None:
+                kept[tokens.indices] += 1
+            residual = tokens.hidden
+            if last:  # the classifier reads the first tokens only: (B, H)
+                first = sequence_starts(tokens.lengths)
+                residual = residual.index_select(0, first)
+                context = context if context.shape[0] == len(first) else context.index_select(0, first)
+                mask = None if mask is None else mask.index_select(0, first)
+            attended = _add_and_norm(linear, layer.attention.output, context, residual)
             intermediate = _intermediate(linear, layer.intermediate, attended)
             hidden = _add_and_norm(linear, layer.output, intermediate, attended)
             tokens.hidden = hidden if mask is None else hidden * mask[:, None]
-            if kept is not None:
-                kept[tokens.indices] += 1
 
-        logits = self._classify(tokens.hidden.index_select(0, sequence_starts(tokens.lengths)))
+        logits = self._classify(tokens.hidden)
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
@@ -223,7 +232,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         )
 
     def _embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None) -> PackedTokens:
-        """Embed the tokens (T, H) without the padding. A position counts the valid tokens before it, not the padding."""
+        """Embed the tokens (T, H) without the padding. Positions count valid tokens only."""
         valid = attention_mask.reshape(-1) != 0
         indices = valid.nonzero().squeeze(1)  # (T,)
         seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
@@ -270,6 +279,13 @@ class LTPForSequenceClassification(PreTrainedModel):
             regulariser=logits.new_zeros(()) if soft else None,
             kept=torch.zeros_like(input_ids) if return_kept else None,
         )
+
+    def _first_token_attention(self, linear: LinearFunction, attention: nn.Module, tokens: PackedTokens) -> Tensor:
+        first = tokens.hidden.index_select(0, sequence_starts(tokens.lengths))
+        (query,) = linear(first, attention.query)
+        key, value = linear(tokens.hidden, attention.key, attention.value)
+        dropout = attention.dropout.p if self.training else 0.0
+        return first_token_attention(query, key, value, tokens.seq_ids, tokens.lengths, self.heads, dropout)
 
     def _classify(self, first: Tensor) -> Tensor:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""

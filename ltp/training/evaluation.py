@@ -46,7 +46,12 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
         predicted = as_predictions(logits, regression)
         metrics[name] = {**compute_metrics(info, predicted, found.label_ids), "loss": loss}
         costs[name] = flops.summarise(
-            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
+            attention_tokens,
+            ffn_tokens,
+            split["length"],
+            config.hidden_size,
+            config.intermediate_size,
+            trainer.model.rule().is_active(config.num_hidden_layers - 1),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
         predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}

@@ -9,7 +9,7 @@ from helpers import tiny
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ltp.models.flops import encoder_macs, summarise
+from ltp.models.flops import encoder_macs, executed_macs, summarise
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
 
@@ -19,6 +19,14 @@ SIZE = {"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
 def test_the_formula():
     """Two layers, hidden 3, intermediate 5: 2·3·n² + 4·9·n + 2·3·5·n′."""
     assert encoder_macs([[4, 2]], [[2, 1]], 3, 5).tolist() == [(96 + 144 + 60) + (24 + 72 + 30)]
+
+
+def test_what_is_executed():
+    """Two layers, hidden 3, intermediate 5: the first without the rows that go, the last for one row."""
+    first = 2 * 3 * 16 + 3 * 9 * 4 + (9 + 30) * 2
+    scored, unscored = 2 * 3 * 4 + 3 * 9 * 2, 2 * 3 * 2 + 9 * (2 * 2 + 1)
+    assert executed_macs([[4, 2]], [[2, 1]], 3, 5, last_scores=True).tolist() == [first + scored + 9 + 30]
+    assert executed_macs([[4, 2]], [[2, 1]], 3, 5, last_scores=False).tolist() == [first + unscored + 9 + 30]
 
 
 def test_bert_base_on_128_tokens():
@@ -44,8 +52,9 @@ def test_summary_is_a_ratio_of_sums_not_a_mean_of_ratios():
 def test_agrees_with_what_torch_counts(kind, mode):
     """Sentences one by one, so that no padded attention table is counted; scoring adds 1/(2D) of the attention.
 
-    The formula is the original's and charges attention's output projection for every token that came in. Here it runs
-    after the decision, on those that stay: what is reported is never less than what is computed.
+    The formula of the relative FLOPs is the original's. It charges attention's output projection for every token that
+    came in, and the last layer for all of its tokens; here the projection runs after the decision, and the last layer
+    on the first token: what is reported is never less than what is computed.
     """
     pruning = tiny.PRUNING.get(mode, PruningSettings(prune_mode="none"))
     model = LTPForSequenceClassification.from_base(tiny.base_model(kind, layers=6, seed=2, **SIZE), pruning)
@@ -58,8 +67,10 @@ def test_agrees_with_what_torch_counts(kind, mode):
         counted += counter.get_total_flops()
         attention_tokens.append(found.attention_tokens[0].tolist())
         ffn_tokens.append(found.ffn_tokens[0].tolist())
-    facts = summarise(attention_tokens, ffn_tokens, [36, 30, 24], SIZE["hidden_size"], SIZE["intermediate_size"])
-    gone = np.sum(attention_tokens) - np.sum(ffn_tokens)
-    assert 3e9 * facts["gflops"] - 2 * gone * SIZE["hidden_size"] ** 2 == pytest.approx(counted, rel=0.02)
+    last_scores = model.rule().is_active(5)
+    facts = summarise(
+        attention_tokens, ffn_tokens, [36, 30, 24], SIZE["hidden_size"], SIZE["intermediate_size"], last_scores
+    )
+    assert 3e9 * facts["executed_gflops"] == pytest.approx(counted, rel=0.02)
     assert 3e9 * facts["gflops"] > 0.98 * counted
     assert facts["relative"] == 1.0 if mode == "none" else facts["relative"] < 0.9
