@@ -15,8 +15,8 @@ def pack(lengths: list[int]) -> PackedTokens:
     """Tokens whose one feature is their number in the batch, from a batch padded to 10."""
     count = sum(lengths)
     sentence = torch.tensor([index for index, length in enumerate(lengths) for _ in range(length)])
-    source = torch.tensor([10 * index + place for index, length in enumerate(lengths) for place in range(length)])
-    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], sentence, torch.tensor(lengths), source)
+    indices = torch.tensor([10 * index + place for index, length in enumerate(lengths) for place in range(length)])
+    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], sentence, torch.tensor(lengths), indices)
 
 
 @given(LENGTHS)
@@ -42,10 +42,10 @@ def test_keeping_rows(lengths, data):
     tokens.hidden.requires_grad_()
     kept = tokens.select(torch.tensor(rows))
     assert kept.hidden[:, 0].tolist() == rows
-    assert kept.source.tolist() == [int(tokens.indices[row]) for row in rows]
+    assert kept.indices.tolist() == [int(tokens.indices[row]) for row in rows]
     assert kept.sentence.tolist() == [int(tokens.seq_ids[row]) for row in rows]
     assert kept.lengths.tolist() == [kept.sentence.tolist().count(index) for index in range(len(lengths))]
-    assert set(kept.source[sequence_starts(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
+    assert set(kept.indices[sequence_starts(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
     kept.hidden.sum().backward()
     assert tokens.hidden.grad.nonzero()[:, 0].tolist() == rows
 
