@@ -77,7 +77,7 @@ def positions(config: Mapping[str, Any]) -> int:
 def safetensors_header(path: Path) -> dict[str, Any]:
     """Name → {dtype, shape, data_offsets} of a safetensors file, whose length is checked against them.
 
-    Format: https://github.com/huggingface/safetensors#format. Raises LTPError for a truncated or foreign file.
+    Format: https://github.com/huggingface/safetensors#format. Raises LTPError for a truncated file or another format.
     """
     size = path.stat().st_size
     try:
@@ -134,7 +134,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
-    """The weights are there, whole, and of the shape and depth that the config states."""
+    """The weights are there, complete, and of the shape and depth that the config states."""
     shapes = weight_shapes(folder)
     embeddings = next((key for key in shapes if key.endswith("embeddings.word_embeddings.weight")), None)
     expected = [config.get("vocab_size"), config.get("hidden_size")]
