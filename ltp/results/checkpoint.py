@@ -59,11 +59,16 @@ def check_checkpoint(folder: Path, *, weights: bool = True) -> dict[str, Any]:
         raise LTPError(
             f"{folder / 'config.json'}: model_type is {model_type!r}; supported: {', '.join(SUPPORTED_MODEL_TYPES)}"
         )
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise LTPError(f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)}; save the tokenizer there too")
+    require_tokenizer(folder)
     if weights:
         _check_weights(folder, config)
     return config
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raise LTPError where a checkpoint has no file with a tokenizer: the library would make up an empty one."""
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise LTPError(f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)}; save the tokenizer there too")
 
 
 def positions(config: Mapping[str, Any]) -> int:
