@@ -226,6 +226,7 @@ def results(tiny_study, tmp_path_factory):
     """A folder of results with a dense and a pruned run of the tiny encoder, and their tables."""
     from ltp.analysis.tables import write_tables
     from ltp.settings.training import TrainingSettings
+    from ltp.training.stage import Stage
     from ltp.training.stages import train
 
     root = tmp_path_factory.mktemp("results")
@@ -233,7 +234,7 @@ def results(tiny_study, tmp_path_factory):
     shutil.copytree(tiny_study.data, root / "sst2/data")
     shutil.copytree(tiny_study.base, home / "dense/base")
     settings = TrainingSettings(learning_rate=1e-4, epochs=1, batch_size=8)
-    train("hard", "ltp", str(tiny_study.converted), tiny_study.data, home / "ltp/hard", settings)
+    train(Stage("hard", "ltp", str(tiny_study.converted), tiny_study.data, home / "ltp/hard", settings))
     write_tables([home / "dense/base/metrics.json", home / "ltp/hard/metrics.json"], root)
     return SimpleNamespace(root=root, run=home / "ltp/hard")
 
