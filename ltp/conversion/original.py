@@ -96,10 +96,10 @@ def _pruning(where: Path, config: Mapping[str, Any], given: PruningSettings) -> 
             f"{where}: prune_mode is {mode!r}; expected one of {', '.join(_STRENGTH)}, which the original can build"
         )
     own = {**(config.get("prune_kwargs") or {}), **config}  # as in the original, top-level keys take precedence
-    theirs, ours = _STRENGTH[mode]
-    if theirs not in own:
-        raise LTPError(f"{where}: lacks {theirs}, which prune_mode {mode} needs")
-    found = {"prune_mode": mode, ours: own[theirs]}
+    key, setting = _STRENGTH[mode]
+    if key not in own:
+        raise LTPError(f"{where}: lacks {key}, which prune_mode {mode} needs")
+    found = {"prune_mode": mode, setting: own[key]}
     if mode == "absolute_threshold":
         found["scoring_mode"] = own.get("scoring_mode", "mean")
     default = {field.name: field.default for field in fields(PruningSettings)}
@@ -154,14 +154,14 @@ def threshold_deltas(final: float, learned: list[float] | None, layers: int) -> 
         return np.zeros(layers, dtype=np.float32)
     deltas = []
     for layer, delta in enumerate(learned):
-        theirs = np.float32(final * layer / layers) + np.float32(delta)  # single precision, as there
-        if theirs != 0:
-            theirs = max(theirs, np.float32(SMALLEST_THRESHOLD))
-        ours = np.float32(final * (layer + 1) / layers)
-        # The difference is rounded: of it and its two neighbours, the one that gives the closest sum is taken.
-        nearest = np.float32(float(theirs) - float(ours))
+        wanted = np.float32(final * layer / layers) + np.float32(delta)  # in single precision, as in the original
+        if wanted != 0:
+            wanted = max(wanted, np.float32(SMALLEST_THRESHOLD))
+        rising = np.float32(final * (layer + 1) / layers)
+        # The difference is rounded: of it and its two neighbrising, the one that gives the closest sum is taken.
+        nearest = np.float32(float(wanted) - float(rising))
         near = (nearest, np.nextafter(nearest, np.float32(-1)), np.nextafter(nearest, np.float32(1)))
-        deltas.append(min(near, key=lambda value: abs(float(np.float32(ours + value)) - float(theirs))))
+        deltas.append(min(near, key=lambda value: abs(float(np.float32(rising + value)) - float(wanted))))
     return np.array(deltas, dtype=np.float32)
 
 

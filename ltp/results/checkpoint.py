@@ -59,11 +59,16 @@ def check_checkpoint(folder: Path, *, weights: bool = True) -> dict[str, Any]:
         raise LTPError(
             f"{folder / 'config.json'}: model_type is {model_type!r}; supported: {', '.join(SUPPORTED_MODEL_TYPES)}"
         )
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise LTPError(f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)}; save the tokenizer there too")
+    require_tokenizer(folder)
     if weights:
         _check_weights(folder, config)
     return config
+
+
+def require_tokenizer(folder: Path) -> None:
+    """Raise LTPError where a checkpoint has no file with a tokenizer: the library would make up an empty one."""
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise LTPError(f"{folder}: no tokenizer; expected {' or '.join(_TOKENIZERS)}; save the tokenizer there too")
 
 
 def positions(config: Mapping[str, Any]) -> int:
@@ -77,7 +82,7 @@ def positions(config: Mapping[str, Any]) -> int:
 def safetensors_header(path: Path) -> dict[str, Any]:
     """Name → {dtype, shape, data_offsets} of a safetensors file, whose length is checked against them.
 
-    Format: https://github.com/huggingface/safetensors#format. Raises LTPError for a truncated or foreign file.
+    Format: https://github.com/huggingface/safetensors#format. Raises LTPError for a truncated file or another format.
     """
     size = path.stat().st_size
     try:
@@ -134,7 +139,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
-    """The weights are there, whole, and of the shape and depth that the config states."""
+    """The weights are there, complete, and of the shape and depth that the config states."""
     shapes = weight_shapes(folder)
     embeddings = next((key for key in shapes if key.endswith("embeddings.word_embeddings.weight")), None)
     expected = [config.get("vocab_size"), config.get("hidden_size")]

@@ -1,9 +1,9 @@
-"""Records: JSON files that seal the directory in which they lie, so that damage to it is found.
+"""Manifests: JSON files with the checksums of their directory, so that damage to it is found.
 
-A record carries the sha256 of the files beside it and a fingerprint of its own content: a cut, flipped or
-edited byte shows. It is written last and atomically, so its presence means that the directory is complete.
-metrics.json (a run) and conversion.json (a conversion) are records. README.md is not sealed (a model card is
-there to be edited), nor are logs and folders.
+A manifest holds the sha256 of the files beside it and a fingerprint of its own content: a cut, flipped or edited byte
+shows. It is written last and atomically, so its presence means that the directory is complete. metrics.json (a run) and
+conversion.json (a conversion) are manifests. README.md is not covered (a model card may be edited), nor are logs and
+folders.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SCHEMA = 1
 METRICS, CONVERSION = "metrics.json", "conversion.json"
 MANIFESTS = (METRICS, CONVERSION)
 
-# What sealed files end with: weights, configs, vocabularies, predictions; never logs or cards.
+# Suffixes of the files covered: weights, configs, vocabularies, predictions; no logs or cards.
 CHECKED_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")
 
 FIX = "delete its directory and run snakemake again"
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
-    """The sha256 of a record's canonical JSON, without its ``timing`` and ``fingerprint``."""
+    """The sha256 of a manifest's canonical JSON, without its ``timing`` and ``fingerprint``."""
     covered = {key: value for key, value in content.items() if key not in ("timing", "fingerprint")}
     return canonical_sha256(covered)
 
@@ -45,18 +45,18 @@ def _checked_files(directory: Path) -> list[Path]:
 
 
 def write_manifest(path: str | os.PathLike, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Seal a directory: write ``path`` with ``content``, the sha256 of the files beside it, a fingerprint.
+    """Write ``path`` with ``content``, the sha256 of the files beside it and a fingerprint.
 
-    ``kind`` (such as "conversion") must be given again to :func:`read_manifest`. Call it last: the record says
+    ``kind`` (such as "conversion") must be given again to :func:`read_manifest`. Call it last: the manifest says
     that the directory is complete. Returns what was written. Raises LTPError when it cannot be written.
     """
     path = Path(path)
     files = _checked_files(path.parent)
     try:
-        for file in files:  # the record must never survive a power cut that its files did not
+        for file in files:  # after a power cut there must be no manifest without its files
             sync(file)
     except OSError as error:
-        why = f"cannot be sealed ({error.strerror}); fix that and run snakemake again"
+        why = f"cannot be read for its checksums ({error.strerror}); fix that and run snakemake again"
         raise LTPError(f"{shown(path.parent)}: {why}") from None
     record = {"schema": SCHEMA, "kind": kind, **plain(content)}
     timing = record.pop("timing", None)
@@ -70,7 +70,7 @@ def write_manifest(path: str | os.PathLike, kind: str, content: Mapping[str, Any
 
 
 def read_manifest(path: str | os.PathLike, kind: str) -> dict[str, Any]:
-    """Read a record written by :func:`write_manifest`; its schema, kind and fingerprint are checked.
+    """Read a manifest written by :func:`write_manifest`; its schema, kind and fingerprint are checked.
 
     The files that it names are not: :func:`verify_run` does that. Raises LTPError naming the file.
     """
@@ -102,9 +102,9 @@ def read_manifest(path: str | os.PathLike, kind: str) -> dict[str, Any]:
 
 
 def file_problem(path: Path, sha256: str | None) -> str | None:
-    """What is wrong with a sealed file, given the sha256 in its record; None when it is sound."""
+    """What is wrong with a file, given the sha256 in its manifest; None when it is ok."""
     if sha256 is None:
-        return "is not among the files of its record"
+        return "is not among the files of its manifest"
     try:
         return None if file_sha256(path) == sha256 else "was changed after the run (its sha256 differs)"
     except FileNotFoundError:

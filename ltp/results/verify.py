@@ -17,7 +17,7 @@ from ltp.results.run import CHECKPOINT, PREDICTIONS, read_metrics
 
 
 def verify_files(directory: Path, files: Mapping[str, str], only: tuple[str, ...] | None = None) -> list[str]:
-    """What is wrong with the files (name → sha256) that a record seals, one line each; empty when ok.
+    """What is wrong with the files (name → sha256) of a manifest, one line each; empty when ok.
 
     ``only`` limits the hashing to files of these names; of the others, presence alone is checked.
     """
@@ -102,7 +102,7 @@ def _record(directory: Path) -> dict[str, Any]:
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
-    """(directory, whether it has a record) for every directory that is a run or was to become one."""
+    """(directory, whether it has a manifest) for every directory that is a run or was to become one."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         finished = any(name in names for name in (*MANIFESTS, dataset.INFO))

@@ -1,6 +1,6 @@
 """From a table as it was read to examples that fit the task: text, perhaps a second text, and a label.
 
-Everything a later stage would stumble over is found here, and named by table, row and value.
+Everything that would fail in a later stage is found here, and reported by table, row and value.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _distinct(table: Table, task: Task) -> list[Any]:
 
 
 def _class_number(value: Any, task: Task) -> int:
-    """Number of a class given by its name or its number. A name wins, so classes named 1 to 5 are what they say."""
+    """Number of a class given by its name or its number. Names come first, so classes may be named 1 to 5."""
     names = task.labels or ()
     text = _label_text(value)
     if text is None:

@@ -1,4 +1,4 @@
-"""Where an encoder lies: in a package, in a local folder, or on the Hub."""
+"""Finding an encoder: in a package, in a local folder, or on the Hub."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _read_file(path: Path, task: Task, name: str) -> Table:
 
 
 def _read_tsv(path: Path, task: Task) -> pd.DataFrame:
-    """Tab-separated, with quoting off as in GLUE: a quotation mark is a character like any other."""
+    """Tab-separated, with quoting off as in GLUE: quotation marks are part of the text."""
     with path.open(encoding="utf-8-sig") as stream:
         first = stream.readline().rstrip("\r\n").split("\t")
     header = task.download_header

@@ -1,4 +1,4 @@
-"""Text and an encoder out of two packages of the index, so that the first study needs neither files nor network."""
+"""Text and an encoder from two Python packages, so that the first study needs neither files nor network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def packaged_model_path() -> Path:
 
 
 def _package_folder(package: str, distribution: str) -> Path:
-    """Where an installed package lies, found without running its code."""
+    """The folder of an installed package, found without running its code."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise missing_package("source: packaged", distribution, "demo")

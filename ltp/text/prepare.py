@@ -30,7 +30,7 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     """Read, check, split and tokenise a task's text, and save it below ``output_dir``; returns what task.json holds.
 
     Nothing is written before every check has passed, and task.json is written last: its presence means that the
-    data are whole. The same settings and input give the same fingerprint. Raises LTPError for anything in the
+    data are complete. The same settings and input give the same fingerprint. Raises LTPError for anything in the
     settings, the text or the model that does not fit.
     """
     model = resolve_model(settings.model, settings.model_source, settings.model_revision, weights=False)

@@ -1,6 +1,6 @@
-"""Where text and models come from: packages of the index, local files, the Hugging Face Hub.
+"""Where text comes from: Python packages, local files, the Hugging Face Hub.
 
-Text arrives as tables (`Table`), one for each split that the source has; nothing here looks at what is in them.
+Text arrives as tables (`Table`), one for each split that the source has; their content is checked later.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which examples train, validate and test: a source's own splits, or cuts of its training text."""
+"""Which examples are for training, validation and test: a source's own splits, or parts of its training text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def split_examples(source: Source, settings: DataSettings) -> tuple[Task, Frames
     """Check a source's examples and divide them as the settings ask.
 
     Returns the task with its class names; the splits, in the order of SPLITS, with the columns of
-    ``ltp.examples.clean``; how the test split was found (a key of SELECTION_NOTES); and notes about repeated texts.
+    ``ltp.text.cleaning.clean``; where the test split comes from (a key of SELECTION_NOTES); notes on repeated texts.
     """
     task = settings.get_task()
     if "train" not in source.tables:
@@ -103,16 +103,16 @@ def _from_one_piece(
     sizes = {name: size or max(1, len(whole) // 10) for name, size in asked.items()}
     sizes["train"] = settings.train_examples or max(1, len(whole) - sum(sizes.values()))
     if sum(sizes.values()) > len(whole):
-        wish = " + ".join(f"{size} {name}" for name, size in sizes.items())
+        listed = " + ".join(f"{size} {name}" for name, size in sizes.items())
         raise LTPError(
-            f"train_examples: {wish} asked, task {task.name} has {len(whole)} different texts; ask for fewer of them"
+            f"train_examples: {listed} asked, task {task.name} has {len(whole)} different texts; ask for fewer of them"
         )
     parts = cut(strata(whole["label"], task.kind), list(sizes.values()), settings.split_seed)
     return frames | {name: whole.iloc[part] for name, part in zip(sizes, parts, strict=True)}, notes
 
 
 def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettings) -> tuple[Frames, dict[str, Any]]:
-    """The source's own splits, the validation split halved if that is asked, or doing for test as well."""
+    """The source's own splits; the validation split is halved, or also serves as test split, as ``selection`` says."""
     import numpy as np
 
     validation, test = frames["validation"], frames.get("test")
@@ -127,7 +127,7 @@ def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettin
     rng = np.random.default_rng([settings.split_seed, len(SPLITS)])
     train = whole.iloc[take(strata(whole["label"], task.kind), np.arange(len(whole)), size, rng)[0]]
     frames = frames | {"train": train, "validation": validation, "test": validation if test is None else test}
-    # Told, not fixed: GLUE's own splits share texts (CoLA's a few), and scores are compared on these very splits.
+    # Reported, not removed: GLUE's own splits share texts (CoLA's a few), and published scores are of these splits.
     seen = set(keys(train))
     shared = {name: int(keys(frame).isin(seen).sum()) for name, frame in frames.items() if name != "train"}
     return frames, {"texts_shared_with_train": shared}

@@ -1,4 +1,4 @@
-"""Seeded, stratified cutting of examples. Pure functions on numpy arrays; torch-free."""
+"""Seeded, stratified splits: pure functions on numpy arrays."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def halve(groups: np.ndarray, keys: Any, seed: int) -> tuple[np.ndarray, np.ndar
     import pandas as pd
 
     codes, unique = pd.factorize(np.asarray(keys, dtype=object))
-    first = np.unique(codes, return_index=True)[1]  # of each key, its first example speaks for its stratum
+    first = np.unique(codes, return_index=True)[1]  # a key belongs to the stratum of its first example
     (chosen,) = cut(np.asarray(groups)[first], [(len(unique) + 1) // 2], seed)
     in_first = np.isin(codes, chosen)
     return np.flatnonzero(in_first), np.flatnonzero(~in_first)

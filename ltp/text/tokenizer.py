@@ -9,7 +9,7 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256, first_line
-from ltp.results.checkpoint import positions, read_config
+from ltp.results.checkpoint import positions, read_config, require_tokenizer
 from ltp.results.dataset import TOKENIZER
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
@@ -19,6 +19,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a checkpoint. Raises LTPError where there is none, or none that can be read."""
     from transformers import AutoTokenizer
 
+    require_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a broken tokenizer.json raises whatever its parser raises

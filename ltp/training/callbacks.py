@@ -28,7 +28,7 @@ class StopOnDivergence(TrainerCallback):
 
 
 class CheckpointByTime(TrainerCallback):
-    """Asks for a checkpoint every so many minutes, and marks each one that has been written to its end."""
+    """Asks for a checkpoint every so many minutes, and marks each one as complete once it is written."""
 
     def __init__(self, minutes: float):
         self.interval = 60.0 * minutes
@@ -48,7 +48,7 @@ class CheckpointByTime(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args, state, control, **kwargs):
-        """Mark the checkpoint that the library has just written, once all processes have added their part."""
+        """Mark the checkpoint that the library has just written, when every process has added its part."""
         distributed.wait()
         if distributed.is_main():
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"

@@ -48,7 +48,7 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
         for name in ("temperature", "lambda", "lambda_warmup", "threshold_learning_rate"):
             del chosen[name]
     if parent and parent.get("stage") == "soft":
-        chosen |= {mine: parent["settings"][theirs] for theirs, mine in INHERITED.items()}
+        chosen |= {name: parent["settings"][of_soft] for of_soft, name in INHERITED.items()}
     return {
         "status": "complete",
         "reason": None,

@@ -1,4 +1,4 @@
-"""The resumable state of a training, in the folder ``checkpoint`` of its run directory: is it there, whole, and ours?
+"""The resumable state of a training, in the folder ``checkpoint`` of its run directory.
 
 The library writes a checkpoint file by file. COMPLETE is written into it last, with the sha256 of the others.
 """
@@ -17,20 +17,20 @@ from ltp.results.run import CHECKPOINT
 from ltp.training.recording import TENSORBOARD
 
 COMPLETE = "complete"
-SETTINGS = "settings.json"  # beside the checkpoints: what the run is that they belong to
+SETTINGS = "settings.json"  # beside the checkpoints: the metadata of the run that they belong to
 
 
 def mark_complete(checkpoint: Path, seconds: float) -> None:
-    """Note that a checkpoint is whole, and the seconds of training, over all legs, that led to it."""
+    """Record that a checkpoint is complete, and the seconds of training, over all legs, that led to it."""
     files = {path.name: file_sha256(path) for path in sorted(checkpoint.iterdir())}
     write_json(checkpoint / COMPLETE, {"files": files, "train_seconds": seconds})
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that is whole and unchanged."""
+    """The newest checkpoint that is complete and unchanged."""
     checkpoints = [path.parent for path in directory.glob(f"checkpoint-*/{COMPLETE}")]
     newest_first = sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1]))
-    return next(filter(_is_whole, newest_first), None)
+    return next(filter(_is_complete, newest_first), None)
 
 
 def seconds_trained(checkpoint: Path) -> float:
@@ -38,7 +38,7 @@ def seconds_trained(checkpoint: Path) -> float:
     return json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))["train_seconds"]
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     try:
         complete = json.loads((checkpoint / COMPLETE).read_text(encoding="utf-8"))
         problems = [file_problem(checkpoint / name, sha256) for name, sha256 in complete["files"].items()]
@@ -48,7 +48,7 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def prepare_state(output: Path, metadata: Mapping[str, Any]) -> None:
-    """Leave only a checkpoint that the same settings, data and parent made; note them for the next start."""
+    """Remove checkpoints of other settings, data or another parent; write down those of this run for the next start."""
     state = output / CHECKPOINT
     wanted = json.loads(json.dumps(metadata))
     try:

@@ -209,13 +209,13 @@ def test_waiting_for_a_lock_is_not_needed_after_a_kill(tmp_path):
         "acquire_until_exit(sys.argv[1], 'wait'); print('held', flush=True); time.sleep(600)"
     )
     from ltp.common.errors import LTPError
-    from ltp.common.locks import exclusive, hold
+    from ltp.common.locks import acquire, exclusive
 
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(LTPError, match=rf"^{tmp_path}: process {holder.pid} of .* is at work here; wait$"):
-            hold(tmp_path, "wait")
+            acquire(tmp_path, "wait")
     finally:
         holder.kill()
         holder.wait()

@@ -87,6 +87,13 @@ def test_data_and_runs_without_a_checksum_on_record_are_compared_by_their_tokeni
     assert read_metrics(tiny_study.base)["tokenizer_sha256"] == checksums[tiny_study.data]
 
 
+def test_a_checkpoint_without_tokenizer_cannot_be_compared(tiny_study, tmp_path):
+    bare = tmp_path / "bare"
+    BertForSequenceClassification.from_pretrained(tiny_study.base).save_pretrained(bare)
+    with pytest.raises(LTPError, match=f"^{bare}: no tokenizer; expected tokenizer.json or "):
+        evaluate_checkpoint(bare, tiny_study.data)
+
+
 def test_texts_longer_than_the_model_takes_are_one_line(tiny_study, tmp_path):
     short = shutil.copytree(tiny_study.encoder, tmp_path / "short")
     config = BertConfig(**json.loads((short / "config.json").read_text()) | {"max_position_embeddings": 16})
