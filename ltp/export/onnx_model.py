@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ltp.common.errors import LTPError
 from ltp.export.onnx_attention import FLAT, PruningAttention
-from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, layer_norm, linear, make_model, int64_array
+from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, int64_array, layer_norm, linear, make_model
 from ltp.models.modeling import LTPForSequenceClassification
 
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {

@@ -223,7 +223,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         )
 
     def _embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None) -> PackedTokens:
-        """Embed the tokens (T, H) without the padding. A position counts the valid tokens before it, not the padding."""
+        """Embed the tokens (T, H) without the padding; a position counts the tokens before it, not the padding."""
         valid = attention_mask.reshape(-1) != 0
         indices = valid.nonzero().squeeze(1)  # (T,)
         seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")

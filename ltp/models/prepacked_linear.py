@@ -67,8 +67,8 @@ class PrepackedWeights:
     Each forward pass checks that the weights are still those that were prepacked. It notices an optimiser's step,
     ``load_state_dict``, operations in place and other tensors in their place. Writes that torch does not count, such as
     ``weight.data.mul_()`` or through numpy, are noticed by a sample of some 16 elements of each weight and 4 of each
-    bias: weight averaging, merging adapters and adding noise change all of them. A write to a few elements can be missed:
-    call `clear` after it, or the model's ``eval()``, which does.
+    bias: weight averaging, merging adapters and adding noise change all of them. A write to a few elements can be
+    missed: call `clear` after it, or the model's ``eval()``, which does.
     """
 
     def __init__(self) -> None:
