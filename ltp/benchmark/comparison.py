@@ -106,8 +106,8 @@ def _rows(
 
 def _chosen(text: Text, only: Sequence[str]) -> list[Backend]:
     """The backends for a text; those that others are measured against always take part."""
-    wanted = {*only, REFERENCE, PRUNED_REFERENCE} if only else {item.name for item in BACKENDS}
-    return [item for item in BACKENDS if item.name in wanted and not (text.cut and item.batches == "padded")]
+    names = {*only, REFERENCE, PRUNED_REFERENCE} if only else {item.name for item in BACKENDS}
+    return [item for item in BACKENDS if item.name in names and not (text.cut and item.batches == "padded")]
 
 
 def _by_name(name: str) -> Backend:

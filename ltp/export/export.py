@@ -84,7 +84,7 @@ def require_onnx(exporter: bool = False) -> None:
 
 
 def save_onnx(model: LTPForSequenceClassification, path: Path, int8: bool = False) -> None:
-    """Write a model as one ONNX file, unchecked; its labels stand in the metadata, as JSON under ``labels``."""
+    """Write a model as one ONNX file, unchecked; its labels are in the metadata, as JSON under ``labels``."""
     import onnx
 
     from ltp.export.onnx_model import build
