@@ -61,13 +61,13 @@ def main() -> None:
         for layers, sentences, length in sizes:
             tokens = np.full((sentences, layers), length)
             cost = 2e-9 * encoder_macs(tokens, tokens, 384, 1536).sum()
-            found = []
+            measured = []
             for training in (False, True):
                 with context.Pool(1) as pool:  # a process each: memory counts from its start
-                    found += pool.apply(measure, (layers, sentences, length, training))
+                    measured += pool.apply(measure, (layers, sentences, length, training))
             print(
                 f"{layers}, {sentences}, {length}, {cost:.1f}, "
-                f"{found[0]:.3f}, {found[1]:.0f}, {found[2]:.3f}, {found[3]:.0f}",
+                f"{measured[0]:.3f}, {measured[1]:.0f}, {measured[2]:.3f}, {measured[3]:.0f}",
                 flush=True,
             )
 

@@ -1,11 +1,11 @@
-"""How much of the FLOPs reduction any implementation could turn into time here: the matrix products alone, timed.
+"""An upper bound for the speed-up by pruning on this machine: the time of the matrix products only.
 
     python benchmarks/roofline.py MODEL --data DIR [--batch 1 32] [--flops 0.5]
 
 MODEL is a run that prunes, or a shape (bert-base, roberta-base). The six weight matrices of every layer are multiplied
-with as many rows as the unpruned and the pruned encoder give them, by the encoder's own kernels, and nothing else is
-done: no attention, no scores, no copies. Few rows cost more than their share, for the weights come from memory however
-few use them.
+with as many rows as the unpruned and the pruned encoder have, by the encoder's own kernels, without attention, scores
+and copies. Few rows take more than their share of the time, since all weights are read from memory for any number of
+rows.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def main() -> None:
         calibrate(model, whole, options.flops)
     for size in options.batch:
         dense, pruned, attended, fed, lengths = [], [], [], [], []
-        for places, batch in batches(text, "sorted", size, model.config):
+        for row_numbers, batch in batches(text, "sorted", size, model.config):
             with torch.inference_mode():
-                found = model(**batch)
-            own = [len(text.rows[place]["input_ids"]) for place in places]
+                output = model(**batch)
+            own = [len(text.rows[number]["input_ids"]) for number in row_numbers]
             dense.append(([sum(own)] * model.layers,) * 2)
-            pruned.append((found.attention_tokens.sum(0).tolist(), found.ffn_tokens.sum(0).tolist()))
-            attended.append(found.attention_tokens)
-            fed.append(found.ffn_tokens)
+            pruned.append((output.attention_tokens.sum(0).tolist(), output.ffn_tokens.sum(0).tolist()))
+            attended.append(output.attention_tokens)
+            fed.append(output.ffn_tokens)
             lengths += own
         relative = summarise(
             torch.cat(attended).numpy(), torch.cat(fed).numpy(), lengths,

@@ -1,4 +1,4 @@
-"""What importance scores, and the decision after them, cost where nothing is dropped: packed, with and without.
+"""The time of importance scores, and of the decision after them, in a packed encoder that drops nothing.
 
     python benchmarks/scores.py MODEL --data DIR... [--batch 1 32]
 
@@ -24,8 +24,8 @@ from ltp.models.pruning import Rule
 from ltp.settings.pruning import PruningSettings
 
 
-class Undecided(Rule):
-    """Asks for scores and does not look at them."""
+class ScoresOnly(Rule):
+    """Has every layer score its tokens, and keeps all of them without looking at the scores."""
 
     def keep_indices(self, layer, received, tokens, original_lengths):
         return torch.arange(len(tokens.hidden))
@@ -44,10 +44,10 @@ def main() -> None:
         torch.set_num_threads(threads)
     base = load_model(options.model).to_base().eval()
     dense = unpruned(base)
-    settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and decides, no token goes
-    decided, scored = (LTPForSequenceClassification.from_base(base, settings).eval() for _ in range(2))
-    scored.rule = lambda: Undecided("absolute_threshold", [1.0] * scored.layers)
-    models = {"neither": dense, "scores": scored, "scores and decision": decided}
+    settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and decides, none drops a token
+    deciding, scoring = (LTPForSequenceClassification.from_base(base, settings).eval() for _ in range(2))
+    scoring.rule = lambda: ScoresOnly("absolute_threshold", [1.0] * scoring.layers)
+    models = {"neither": dense, "scores": scoring, "scores and decision": deciding}
     for folder in options.data:
         text = next(read_texts(folder, options.sentences, ()))
         for size in options.batch:
@@ -59,7 +59,7 @@ def main() -> None:
                         model(**batch)
 
             with torch.inference_mode():
-                assert all((decided(**batch).ffn_tokens == decided(**batch).attention_tokens).all() for batch in made)
+                assert all((deciding(**batch).ffn_tokens == deciding(**batch).attention_tokens).all() for batch in made)
             backends = {name: partial(passes, model) for name, model in models.items()}
             seconds = interleaved(backends, options.repeats)
             times = {name: 1000 * median(values) / len(made) for name, values in seconds.items()}

@@ -39,12 +39,12 @@ def stepper(model: nn.Module, made: list, device: torch.device) -> Callable[[], 
     half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
     def run() -> None:
-        for places, batch in made:
-            labels = torch.tensor([place % model.config.num_labels for place in places], device=device)
+        for row_numbers, batch in made:
+            labels = torch.tensor([number % model.config.num_labels for number in row_numbers], device=device)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                found = model(**{name: value.to(device) for name, value in batch.items()}, labels=labels)
-            regulariser = getattr(found, "regulariser", None)
-            loss = found.loss if regulariser is None else found.loss + 0.1 * regulariser
+                output = model(**{name: value.to(device) for name, value in batch.items()}, labels=labels)
+            regulariser = getattr(output, "regulariser", None)
+            loss = output.loss if regulariser is None else output.loss + 0.1 * regulariser
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

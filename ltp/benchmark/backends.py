@@ -1,7 +1,4 @@
-"""What the benchmark compares: ways to run a classifier over padded batches, unpruned and pruned.
-
-A backend takes batches (dictionaries of (B, N) tensors) and gives logits. Those that prune also count tokens.
-"""
+"""The backends that the benchmark compares: ways to run a classifier over padded batches, unpruned and pruned."""
 
 from __future__ import annotations
 
@@ -31,14 +28,15 @@ Run = Callable[[Batch], np.ndarray]  # a batch -> its logits (B, C)
 class Backend:
     """A way to run the classifier.
 
-    ``batches``: how sentences come: ``padded`` (in the order of the data, all to one length), ``dynamic`` (the same,
-    to the longest of the batch) or ``sorted`` (by length). ``unpruned`` names the backend that it is without
-    pruning, or is empty. ``exact``: it computes in the reference's precision, so it must give the same answers.
+    ``batches``: how sentences are batched: ``padded`` (in the order of the data, all to one length), ``dynamic`` (in
+    that order, to the longest of the batch) or ``sorted`` (by length, to the longest of the batch). ``unpruned``: for a
+    backend that prunes, the name of the same engine without pruning. ``exact``: it computes in the reference's
+    precision, so its answers must be the reference's but for rounding.
     """
 
     name: str
     title: str
-    make: Callable[[Bench], Run]
+    make: Callable[[BackendInputs], Run]
     batches: str = "sorted"
     unpruned: str = ""
     exact: bool = True
@@ -46,8 +44,8 @@ class Backend:
 
 
 @dataclass
-class Bench:
-    """What backends are made from: a model that prunes, the one without, a folder for files, threads, device."""
+class BackendInputs:
+    """What backends are made from. ``model`` prunes, ``base`` does not; ``folder`` is for files."""
 
     model: LTPForSequenceClassification
     base: PreTrainedModel
@@ -56,63 +54,63 @@ class Bench:
     device: torch.device
     dtype: torch.dtype
 
-    def placed(self, model: nn.Module) -> nn.Module:
-        """A model ready to run here."""
+    def to_device(self, model: nn.Module) -> nn.Module:
+        """The model on the device, in the precision, in evaluation mode."""
         return model.to(self.device, self.dtype).eval()
 
 
-def _torch(bench: Bench, model: nn.Module) -> Run:
-    model = bench.placed(model)
+def _torch(inputs: BackendInputs, model: nn.Module) -> Run:
+    model = inputs.to_device(model)
 
     def run(batch: Batch) -> np.ndarray:
         with torch.inference_mode():
-            logits = model(**{name: value.to(bench.device, non_blocking=True) for name, value in batch.items()}).logits
+            logits = model(**{name: value.to(inputs.device, non_blocking=True) for name, value in batch.items()}).logits
             return logits.float().cpu().numpy()
 
     return run
 
 
-def _base(bench: Bench) -> Run:
-    return _torch(bench, bench.base)
+def _hugging_face(inputs: BackendInputs) -> Run:
+    return _torch(inputs, inputs.base)
 
 
-def _compiled(bench: Bench) -> Run:
-    return _torch(bench, torch.compile(bench.placed(copy.deepcopy(bench.base)), dynamic=True))
+def _compiled(inputs: BackendInputs) -> Run:
+    return _torch(inputs, torch.compile(inputs.to_device(copy.deepcopy(inputs.base)), dynamic=True))
 
 
-def _masked(bench: Bench) -> Run:
-    eager = copy.deepcopy(bench.model).to_base()
+def _masked(inputs: BackendInputs) -> Run:
+    eager = copy.deepcopy(inputs.model).to_base()
     eager.set_attn_implementation("eager")
-    return _torch(bench, MaskedOnly(bench.model, bench.placed(eager)))
+    return _torch(inputs, MaskedOnly(inputs.model, inputs.to_device(eager)))
 
 
 class MaskedOnly(nn.Module):
-    """The Hugging Face model with pruning as the original runs it: tokens are masked, and computed all the same."""
+    """The Hugging Face model with pruning as the original runs it: pruned tokens are masked, but still computed."""
 
     def __init__(self, model: LTPForSequenceClassification, eager: PreTrainedModel) -> None:
         super().__init__()
-        self.model, self.eager = model, eager  # the rule, and the encoder with attention that gives probabilities
+        self.model, self.eager = model, eager  # which gives the rule; whose attention returns probabilities
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> SequenceClassifierOutput:
         """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
         model, encoder = self.model, getattr(self.eager, self.model.config.base_model_type)
-        alive, lengths = attention_mask != 0, attention_mask.sum(1)
+        kept, lengths = attention_mask != 0, attention_mask.sum(1)
         rule = model.rule()
         hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         for index, layer in enumerate(encoder.encoder.layer):
-            mask = torch.zeros_like(alive, dtype=hidden.dtype).masked_fill_(~alive, torch.finfo(hidden.dtype).min)
+            mask = torch.zeros_like(kept, dtype=hidden.dtype).masked_fill_(~kept, torch.finfo(hidden.dtype).min)
             context, probabilities = layer.attention.self(hidden, attention_mask=mask[:, None, None])
             attended = layer.attention.output(context, hidden)
             hidden = layer.output(layer.intermediate(attended), attended)
             if rule.is_active(index):
-                received = (probabilities * alive[:, None, :, None]).sum((1, 2))  # (B, N)
-                rows = alive.reshape(-1).nonzero().squeeze(1)
-                seq_ids = torch.div(rows, input_ids.shape[1], rounding_mode="floor")
-                tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(alive)))
-                stay = rule.keep_indices(index, received.reshape(-1)[rows], tokens, lengths)
-                alive = torch.zeros_like(alive).view(-1).index_fill_(0, rows[stay], True).view_as(alive)
+                received = (probabilities * kept[:, None, :, None]).sum((1, 2))  # (B, N)
+                indices = kept.reshape(-1).nonzero().squeeze(1)  # (T,) into B·N
+                seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
+                tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)))
+                rows = rule.keep_indices(index, received.reshape(-1)[indices], tokens, lengths)
+                kept = torch.zeros_like(kept).view(-1).index_fill_(0, indices[rows], True).view_as(kept)
         return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
 
 
@@ -137,44 +135,44 @@ def onnx_from_transformers(base: PreTrainedModel, path: Path) -> None:
     program.save(path)
 
 
-def _onnx(kind: str, int8: bool) -> Callable[[Bench], Run]:
-    def make(bench: Bench) -> Run:
-        path = bench.folder / f"{kind}{'.int8' if int8 else ''}.onnx"
+def _onnx(kind: str, int8: bool) -> Callable[[BackendInputs], Run]:
+    def make(inputs: BackendInputs) -> Run:
+        path = inputs.folder / f"{kind}{'.int8' if int8 else ''}.onnx"
         if kind != "transformers":
-            model = bench.model if kind == "pruned" else unpruned(bench.base)
+            model = inputs.model if kind == "pruned" else unpruned(inputs.base)
             save_onnx(model, path, int8)
         elif not int8:
-            onnx_from_transformers(bench.base, path)
+            onnx_from_transformers(inputs.base, path)
         else:
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
-            source = bench.folder / "transformers.onnx"
+            source = inputs.folder / "transformers.onnx"
             if not source.is_file():
-                onnx_from_transformers(bench.base, source)
+                onnx_from_transformers(inputs.base, source)
             kinds = ["MatMul", "Gemm", "Attention"]
             quantize_dynamic(source, path, kinds, per_channel=True, weight_type=QuantType.QInt8)
-        runtime = session(path, bench.threads)
+        runtime = session(path, inputs.threads)
         return lambda batch: run_session(runtime, batch)[0]
 
     return make
 
 
 def unpruned(base: PreTrainedModel) -> LTPForSequenceClassification:
-    """A plain classifier on packed tokens, none of them removed."""
+    """The classifier on packed tokens, none of them removed."""
     return LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
 
 
 REFERENCE = "hf-dynamic"  # what every speed-up is measured against
 BACKENDS = (
-    Backend("hf-padded", "Hugging Face, padded", _base, batches="padded"),
+    Backend("hf-padded", "Hugging Face, padded", _hugging_face, batches="padded"),
     Backend("hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded"),
-    Backend("hf-dynamic", "Hugging Face, padded to the batch", _base, batches="dynamic"),
-    Backend("hf-sorted", "Hugging Face, sorted by length", _base),
+    Backend("hf-dynamic", "Hugging Face, padded to the batch", _hugging_face, batches="dynamic"),
+    Backend("hf-sorted", "Hugging Face, sorted by length", _hugging_face),
     Backend("hf-compiled", "Hugging Face, sorted, torch.compile", _compiled, needs=("compiler",)),
     Backend("onnx", "ONNX Runtime, unpruned", _onnx("transformers", False), needs=("onnx",)),
     Backend("onnx-int8", "ONNX Runtime, unpruned, int8", _onnx("transformers", True), exact=False, needs=("onnx",)),
-    Backend("ltp-dense", "packed, unpruned", lambda bench: _torch(bench, unpruned(bench.base))),
-    Backend("ltp", "packed, pruned", lambda bench: _torch(bench, bench.model), unpruned="ltp-dense"),
+    Backend("ltp-dense", "packed, unpruned", lambda inputs: _torch(inputs, unpruned(inputs.base))),
+    Backend("ltp", "packed, pruned", lambda inputs: _torch(inputs, inputs.model), unpruned="ltp-dense"),
     Backend("ltp-dense-onnx", "packed ONNX, unpruned", _onnx("dense", False), needs=("onnx",)),
     Backend("ltp-dense-onnx-int8", "packed ONNX, unpruned, int8", _onnx("dense", True), exact=False, needs=("onnx",)),
     Backend("ltp-onnx", "packed ONNX, pruned", _onnx("pruned", False), unpruned="onnx", needs=("onnx",)),

@@ -1,4 +1,4 @@
-"""Models for timing: a full-size shape with random weights, and thresholds that keep a stated share of the FLOPs."""
+"""Models for timing: full-size shapes with random weights, and thresholds that cost a given share of the FLOPs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ltp.models.modeling import BASE_MODELS, LTPForSequenceClassification
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.settings.pruning import PruningSettings
 
-# The published encoders' sizes; the weights are random, for what they say does not change the time.
+# The published encoders' sizes, with random weights: the time does not depend on their values.
 SHAPES = {
     "bert-base": BertConfig(),
     "roberta-base": RobertaConfig(
         vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1
     ),
 }
-THRESHOLDS = PruningSettings(final_token_threshold=1.0)  # every layer tests its tokens until it has its threshold
+THRESHOLDS = PruningSettings(final_token_threshold=1.0)  # until `calibrate` sets them
 
 
 def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
-    """A model of a published shape with random weights, its attention uneven enough for thresholds to bite."""
+    """A model of a published shape with random weights, its attention uneven enough for scores to differ."""
     config = SHAPES[shape]
     torch.manual_seed(seed)
     base = BASE_MODELS[config.model_type](config).eval()
@@ -70,18 +70,18 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     """Set the thresholds so that the batch's sentences cost ``relative`` of their FLOPs.
 
     Every layer keeps the same share of the tokens that it gets, first tokens among them; each threshold lies halfway
-    between the scores on either side of that share, so that no token stands on it. Returns that share. Raises LTPError
-    where no share costs so little.
+    between the two scores that it separates, so that rounding moves no token across it. Returns that share. Raises
+    LTPError where no share costs so little.
     """
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
     share = keep_share(model, batch["attention_mask"].sum(1), relative)
     shares = kept_after(model.layers, share)
     start = torch.tensor(pruners.rising(model.config.final_token_threshold, model.layers))
-    found = torch.zeros(model.layers)
+    thresholds = torch.zeros(model.layers)
 
     class Quantiles(pruners.Rule):
-        """Keeps the share, and notes what threshold does so."""
+        """Keeps the share, and stores the threshold that does so."""
 
         def is_active(self, layer: int) -> bool:
             return True
@@ -91,16 +91,16 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
             first = sequence_starts(tokens.lengths)
             count = max(len(first) + 1, round(shares[layer] * int(original_lengths.sum())))
             ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
-            if count > len(ranked):  # first tokens alone are left, which always stay
-                found[layer] = 2.0
+            if count > len(ranked):  # only first tokens are left, which are kept at any threshold
+                thresholds[layer] = 2.0
             else:
-                found[layer] = (ranked[count - 1] + (ranked[count] if count < len(ranked) else 0.0)) / 2
-            return pruners.keep_above(scores, found[layer].item(), tokens.lengths).nonzero().squeeze(1)
+                thresholds[layer] = (ranked[count - 1] + (ranked[count] if count < len(ranked) else 0.0)) / 2
+            return pruners.keep_above(scores, thresholds[layer].item(), tokens.lengths).nonzero().squeeze(1)
 
     model.rule = lambda: Quantiles("absolute_threshold")
     try:
         model(**batch)
     finally:
         del model.rule
-    model.threshold_deltas.copy_(found - start)
+    model.threshold_deltas.copy_(thresholds - start)
     return share

@@ -1,4 +1,4 @@
-"""speed.csv → figures: speed-up against FLOPs reduction, latency, throughput, time against length."""
+"""speed.csv -> figures: speed-up against FLOPs reduction, latency, throughput, time against length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, str]
 DPI = 300
-OURS, THEIRS, DENSE = "#0072B2", "#777777", "#000000"  # pruned, unpruned by others, unpruned by us
+OURS, THEIRS, DENSE = "#0072B2", "#777777", "#000000"  # packed and pruned, other libraries, packed and unpruned
 PRUNED = {"hf-masked": ("v", "masks only"), "ltp": ("o", "packed"), "ltp-onnx": ("s", "ONNX"),
           "ltp-onnx-int8": ("D", "ONNX int8")}  # fmt: skip
 # Lines of the figures over batch size and length: colour, marker, line style.
@@ -49,15 +49,15 @@ def write_speed_plots(path: str | Path) -> list[Path]:
             written += _save(reduction_figure(rows), folder / "speed-vs-flops")
         for (model, text), group in _grouped(rows, "model", "text"):
             title = f"{model} on {text}"
-            whole = [row for row in group if row["cut"] == "false"]
-            for limit, members in _grouped(whole, "max_length"):
-                name = f"{model}-{text}-{limit[0]}"
-                head = f"{title}, {float(members[0]['mean_tokens']):.0f} tokens"
+            uncut = [row for row in group if row["cut"] == "false"]
+            for (limit,), members in _grouped(uncut, "max_length"):
+                name = f"{model}-{text}-{limit}"
+                heading = f"{title}, {float(members[0]['mean_tokens']):.0f} tokens"
                 single = [row for row in members if row["batch"] == "1"]
                 if single:
-                    written += _save(latency_figure(single, head), folder / f"speed-latency-{name}")
+                    written += _save(latency_figure(single, heading), folder / f"speed-latency-{name}")
                 if len({row["batch"] for row in members}) > 1:
-                    written += _save(batch_figure(members, head), folder / f"speed-batch-{name}")
+                    written += _save(batch_figure(members, heading), folder / f"speed-batch-{name}")
             for size, members in _grouped([row for row in group if row["cut"] == "true"], "batch"):
                 if len({row["max_length"] for row in members}) > 1:
                     figure = length_figure(members, f"{title}, batch {size[0]}")
@@ -73,20 +73,20 @@ def _grouped(rows: Sequence[Row], *keys: str) -> list[tuple[tuple[str, ...], lis
 
 
 def reduction_figure(rows: Sequence[Row]) -> Figure:
-    """What pruning gains on the clock against what it saves on paper; filled at batch 1, open in larger batches."""
+    """Speed-up by pruning against FLOPs reduction; filled markers at batch 1, open ones in larger batches."""
     figure, axes = _figure()
     points = [row for row in rows if row["backend"] in PRUNED and row["unpruned"]]
     for name, (marker, label) in PRUNED.items():
         members = [row for row in points if row["backend"] == name]
-        for alone in (True, False):
-            some = [row for row in members if (row["batch"] == "1") == alone]
+        for single in (True, False):
+            some = [row for row in members if (row["batch"] == "1") == single]
             xs, ys = ([float(row[key]) for row in some] for key in ("flops_reduction", "speedup_over_unpruned"))
             colour = THEIRS if name == "hf-masked" else OURS if "int8" not in name else "#D55E00"
-            axes.plot(xs, ys, ls="none", marker=marker, color=colour, mfc=colour if alone else "white", mew=0.8)
+            axes.plot(xs, ys, ls="none", marker=marker, color=colour, mfc=colour if single else "white", mew=0.8)
         if members:
             axes.plot([], [], ls="none", marker=marker, color=colour, label=label)
     top = 1.05 * max(float(row[key]) for row in points for key in ("flops_reduction", "speedup_over_unpruned"))
-    axes.plot([1, top], [1, top], color=DENSE, lw=0.8, label="all of it")
+    axes.plot([1, top], [1, top], color=DENSE, lw=0.8, label="speed-up = FLOPs reduction")
     axes.set_xlabel("FLOPs unpruned / pruned")
     axes.set_ylabel("Speed-up over unpruned")
     axes.plot([], [], ls="none", marker="o", color="#555555", mfc="white", mew=0.8, label="open: batch > 1")

@@ -35,6 +35,9 @@ COLUMNS = {
     "share_of_reduction": "speedup_over_unpruned / flops_reduction",
     "agreement": "share of the sentences answered as by the reference (hf-dynamic, or ltp where it prunes)",
     "largest_difference": "between its logits and the reference's",
+    "machine": "name of the processor, or of the GPU",
+    "commit": "commit of this package, -dirty where its files differ from it; empty outside of a checkout",
+    "date": "day of the measurement, UTC",
 }
 
 

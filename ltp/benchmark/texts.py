@@ -1,4 +1,4 @@
-"""Text for timing: sentences of a data directory, as they are and cut to one length, in batches."""
+"""Text for timing: sentences of a data directory, whole and cut to given lengths, in batches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
 from ltp.results.checkpoint import positions
 from ltp.text.dataset import load
+from ltp.training.collator import pad
 
-PADDED = 128  # tokens to which the original pads, at least
-MOST_CUT = 16  # sentences of one length: they are alike, so few are enough
+PADDED_LENGTH = 128  # tokens to which the original pads, or to the data's max_length where that is more
+MAX_CUT_SENTENCES = 16  # sentences of one length take the same time, so few are enough
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Text:
     name: str
     max_length: int
     rows: Sequence[dict[str, Any]]
-    cut: bool = False  # all of one length, for time against length
+    cut: bool = False  # cut and joined to sentences of exactly ``max_length`` tokens, for time against length
 
 
 def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator[Text]:
@@ -39,36 +39,28 @@ def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator
     rows = [{name: split[int(index)][name] for name in columns} for index in picked]
     random.Random(0).shuffle(rows)
     yield Text(info["task"], info["max_length"], rows)
-    first, last = rows[0]["input_ids"][0], rows[0]["input_ids"][-1]  # [CLS] and [SEP], or their like
-    words = [token for row in rows for token in row["input_ids"][1:-1]]
+    first, last = rows[0]["input_ids"][0], rows[0]["input_ids"][-1]  # [CLS] and [SEP], or <s> and </s>
+    tokens = [token for row in rows for token in row["input_ids"][1:-1]]
     for length in lengths:
-        turned = [words[start:] + words[:start] for start in range(0, len(words), max(1, len(words) // len(rows)))]
-        count = max(1, min(len(rows), len(words) // length, MOST_CUT))
-        cut = [{"input_ids": [first, *(turn * length)[: length - 2], last]} for turn in turned[:count]]
+        rotated = [tokens[start:] + tokens[:start] for start in range(0, len(tokens), max(1, len(tokens) // len(rows)))]
+        count = max(1, min(len(rows), len(tokens) // length, MAX_CUT_SENTENCES))
+        cut = [{"input_ids": [first, *(stream * length)[: length - 2], last]} for stream in rotated[:count]]
         yield Text(info["task"], length, cut, cut=True)
 
 
 def batches(
     text: Text, kind: str, size: int, config: PreTrainedConfig
 ) -> Iterator[tuple[list[int], Mapping[str, Tensor]]]:
-    """Places in the text and padded tensors (B, N) of every batch, in the order that ``kind`` asks for."""
+    """Row numbers in the text and padded tensors (B, N) of every batch.
+
+    ``kind`` is that of `ltp.benchmark.backends.Backend.batches`: ``padded``, ``dynamic`` or ``sorted``.
+    """
     order = list(range(len(text.rows)))
     if kind == "sorted":
         order.sort(key=lambda index: len(text.rows[index]["input_ids"]))
     for start in range(0, len(order), size):
-        places = order[start : start + size]
-        rows = [text.rows[place] for place in places]
-        width = max(len(row["input_ids"]) for row in rows)
+        row_numbers = order[start : start + size]
+        length = 0
         if kind == "padded":
-            width = max(width, min(max(PADDED, text.max_length), positions(config.to_dict())))
-        batch = {
-            "input_ids": _pad([row["input_ids"] for row in rows], width, config.pad_token_id),
-            "attention_mask": _pad([[1] * len(row["input_ids"]) for row in rows], width, 0),
-        }
-        if "token_type_ids" in rows[0]:
-            batch["token_type_ids"] = _pad([row["token_type_ids"] for row in rows], width, 0)
-        yield places, batch
-
-
-def _pad(rows: Sequence[Sequence[int]], width: int, value: int) -> Tensor:
-    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
+            length = min(max(PADDED_LENGTH, text.max_length), positions(config.to_dict()))
+        yield row_numbers, pad([text.rows[number] for number in row_numbers], config.pad_token_id, length)

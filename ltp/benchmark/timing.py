@@ -1,4 +1,4 @@
-"""Timing of backends against each other: same work, in turn, in one process."""
+"""Timing of functions against each other, in turn, in one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-PAUSE = 0.05  # seconds; threads of ONNX Runtime go on spinning after a pass, at the cost of whoever comes next
+PAUSE = 0.05  # seconds; threads of ONNX Runtime go on spinning after a pass, which would slow the next one
 
 
 def interleaved(
@@ -19,11 +19,11 @@ def interleaved(
     cuda: bool = False,
     warm: Mapping[str, Callable[[], Any]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of every repeat of every pass, after one untimed pass each.
+    """Seconds of every repeat of every pass, after one untimed call of each.
 
-    A repeat runs all of them, in an order drawn anew with a fixed seed: what slows the machine down for a while meets
-    all alike, and nobody always follows the same neighbour. Before each comes a pause, and, not timed, its own of
-    ``warm``, which takes the cache over from the neighbour. On a GPU, CUDA events take the time.
+    A repeat runs all passes, in a random order (with a fixed seed): what slows the machine down for a while slows all
+    of them down, and none always follows the same other one. Before each comes a pause and then, untimed, its function
+    in ``warm``, so that it does not start with another's data in the cache. With ``cuda``, CUDA events take the time.
     """
     for run in passes.values():
         run()
@@ -41,7 +41,7 @@ def interleaved(
 
 
 def speedup(slow: list[float], fast: list[float]) -> float:
-    """Median over the repeats of slow / fast: neighbours in time are compared."""
+    """Median over the repeats of slow / fast: each ratio compares passes that ran close in time."""
     return median(a / b for a, b in zip(slow, fast, strict=True))
 
 

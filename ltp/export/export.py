@@ -1,6 +1,6 @@
-"""A trained model in other forms: a plain Hugging Face checkpoint, one ONNX file, the same in 8 bits.
+"""A trained model in other forms: a plain Hugging Face checkpoint, an ONNX file, an ONNX file with 8-bit weights.
 
-An ONNX file is kept only if it answers as PyTorch does, on real sentences.
+An ONNX file is kept only if, on real sentences, it gives PyTorch's answers.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ltp.training.collator import Collator
 from ltp.training.metrics import compute_metrics
 
 ONNX, INT8 = "model.onnx", "model.int8.onnx"
-CHECKED = 64  # sentences that an ONNX file must answer as PyTorch does
-SCORED = 256  # sentences by which 8 bits, which are another model, are scored beside it
-TOLERANCE = 1e-4  # of the logits
-LARGEST = 2_000_000_000  # bytes; a file of ONNX's own holds no more than 2 GiB
+CHECKED = 64  # sentences on which an ONNX file is compared with PyTorch
+SCORED = 256  # sentences on which an 8-bit file, whose answers differ, is scored
+TOLERANCE = 1e-4  # largest difference of logits
+MAX_BYTES = 2_000_000_000  # an ONNX file holds at most 2 GiB
 
 
 def export(
@@ -41,10 +41,10 @@ def export(
 ) -> list[str]:  # fmt: skip
     """Write the forms asked for, and the tokenizer, into ``output``; returns a line about each.
 
-    ``plain``: the encoder without pruning, as its own Hugging Face class. ``onnx``: ONNX file that removes tokens.
-    ``int8``: the same with linear layers in 8 bits. ``data_dir`` holds the sentences to check with; unset: the run's
-    own, where they lie above it. Raises LTPError for what cannot be exported, and for an ONNX file that answers
-    otherwise than PyTorch.
+    ``plain``: the encoder without pruning, as its own Hugging Face class. ``onnx``: an ONNX file that removes tokens.
+    ``int8``: the same with linear layers in 8 bits. ``data_dir`` is the data directory to check with; unset: that of
+    the run's task. Raises LTPError for what cannot be exported, and for an ONNX file whose answers differ from
+    PyTorch's.
     """
     run, output = Path(run), Path(output)
     if not (onnx or int8 or plain):
@@ -81,19 +81,19 @@ def export(
 
 
 def require_onnx(exporter: bool = False) -> None:
-    """Raise LTPError unless what writes and runs ONNX files is installed; torch's ``exporter`` needs one more."""
+    """Raise LTPError unless the packages for ONNX files are installed; torch's ``exporter`` needs onnxscript too."""
     for name in ("onnx", "onnxruntime", *(["onnxscript"] if exporter else [])):
         if importlib.util.find_spec(name) is None:
             raise missing_package("onnx", name, "onnx")
 
 
 def save_onnx(model: LTPForSequenceClassification, path: Path, int8: bool = False) -> None:
-    """Write a model as one ONNX file, unchecked; its labels stand in the metadata, as JSON under ``labels``."""
+    """Write a model as one ONNX file, unchecked; its labels are in the metadata, as JSON under ``labels``."""
     import onnx
 
     from ltp.export.onnx_model import build
 
-    if (size := sum(4 * weight.numel() for weight in model.parameters())) > LARGEST and not int8:
+    if (size := sum(4 * weight.numel() for weight in model.parameters())) > MAX_BYTES and not int8:
         raise LTPError(f"onnx: the weights take {size / 1e9:.1f} GB; one ONNX file holds 2 GB")
     proto = build(model, int8)
     labels = [model.config.id2label[index] for index in range(model.num_labels)]
@@ -113,7 +113,7 @@ def session(path: str | Path, threads: int = 0) -> Any:
 
 
 def run_session(runtime: Any, batch: dict[str, Any]) -> list[np.ndarray]:
-    """The outputs for a padded batch of tensors; missing inputs, segments that is, are zeros."""
+    """The outputs for a padded batch of tensors; a missing input (``token_type_ids``) is zeros."""
     zeros = torch.zeros_like(batch["input_ids"])
     return runtime.run(None, {item.name: batch.get(item.name, zeros).numpy() for item in runtime.get_inputs()})
 
@@ -125,26 +125,29 @@ def _write(
     save_onnx(model, path, int8)
     try:
         runtime, regression = session(path), info["kind"] == "regression"
-        batches = list(_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, regression))
+        batches = list(_mixed_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, regression))
         labels = np.concatenate([batch.pop("labels") for batch in batches])
-        found = [run_session(runtime, batch) for batch in batches]
+        outputs = [run_session(runtime, batch) for batch in batches]
         with torch.inference_mode():
             expected = [model(**batch) for batch in batches]
         if int8:
-            return _compare_int8(info, labels, found, expected, path)
-        return _compare(found, expected, path)
+            return _compare_int8(info, labels, outputs, expected, path)
+        return _compare(outputs, expected, path)
     except LTPError:
         path.unlink()
         raise
 
 
-def _compare(found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput], path: Path) -> str:
+def _compare(outputs: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput], path: Path) -> str:
+    """A line about how near the file is to PyTorch; LTPError where it keeps other tokens or its logits differ."""
     worst, sentences = 0.0, 0
-    for (logits, attention_tokens, ffn_tokens), output in zip(found, expected, strict=True):
-        for mine, theirs in ((attention_tokens, output.attention_tokens), (ffn_tokens, output.ffn_tokens)):
-            if not np.array_equal(mine, theirs.numpy()):
-                other = int((mine != theirs.numpy()).any(1).sum())
-                raise LTPError(f"{path}: keeps other tokens than PyTorch in {other} of {len(mine)} sentences; not kept")
+    for (logits, attention_tokens, ffn_tokens), output in zip(outputs, expected, strict=True):
+        for ours, theirs in ((attention_tokens, output.attention_tokens), (ffn_tokens, output.ffn_tokens)):
+            if not np.array_equal(ours, theirs.numpy()):
+                differing = int((ours != theirs.numpy()).any(1).sum())
+                raise LTPError(
+                    f"{path}: keeps other tokens than PyTorch in {differing} of {len(ours)} sentences; not kept"
+                )
         difference = float(np.abs(logits - output.logits.numpy()).max())
         worst, sentences = max(worst, difference), sentences + len(logits)
         if not difference <= TOLERANCE:  # nor may it be no number
@@ -153,18 +156,18 @@ def _compare(found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput
 
 
 def _compare_int8(
-    info: dict[str, Any], labels: np.ndarray, found: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput],
+    info: dict[str, Any], labels: np.ndarray, outputs: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput],
     path: Path,
 ) -> str:  # fmt: skip
-    """8 bits are another model: reported is what it scores beside the first, and only nonsense is refused."""
-    mine, theirs = np.concatenate([each[0] for each in found]), torch.cat([each.logits for each in expected]).numpy()
-    if not np.isfinite(mine).all():
+    """A line with both scores and the agreement: 8 bits change answers, so only outputs that are no numbers fail."""
+    ours, theirs = np.concatenate([each[0] for each in outputs]), torch.cat([each.logits for each in expected]).numpy()
+    if not np.isfinite(ours).all():
         raise LTPError(f"{path}: gives outputs that are no numbers; not kept")
     metric = info["primary_metric"]
-    scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (mine, theirs)]
-    same = 100 * np.mean(mine.argmax(-1) == theirs.argmax(-1))
-    agreement = f"the same class in {same:.1f} %, " if mine.shape[1] > 1 else ""
-    kept = sum(each[2].sum() for each in found) / sum(int(each.ffn_tokens.sum()) for each in expected)
+    scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (ours, theirs)]
+    same = 100 * np.mean(ours.argmax(-1) == theirs.argmax(-1))
+    agreement = f"the same class in {same:.1f} %, " if ours.shape[1] > 1 else ""
+    kept = sum(each[2].sum() for each in outputs) / sum(int(each.ffn_tokens.sum()) for each in expected)
     return (
         f"{path}: {metric} {scores[0]:.1f} on {len(labels)} sentences, PyTorch's {scores[1]:.1f}; "
         f"{agreement}{100 * kept:.1f} % of the tokens that it keeps"
@@ -178,8 +181,8 @@ def _load_tokenizer(run: Path) -> Any:
         raise LTPError(f"{run}: no tokenizer; expected tokenizer.json, which belongs to the model") from None
 
 
-def _batches(split: Any, count: int, pad_token_id: int, regression: bool) -> Iterator[dict[str, torch.Tensor]]:
-    """Sentences of all lengths with their labels, one alone and eight at a time, short beside long."""
+def _mixed_batches(split: Any, count: int, pad_token_id: int, regression: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Evenly chosen sentences with their labels: an eighth one by one, the others in batches that mix lengths."""
     rows = [split[int(index)] for index in np.linspace(0, len(split) - 1, min(count, len(split)))]
     collate = Collator(pad_token_id, regression)
     rest = [row for index, row in enumerate(rows) if index % 8]

@@ -72,11 +72,13 @@ class PruningAttention:
         if rule.mode != "topk":
             return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
         scores = graph("Where", first, INFINITY, received)
-        order = graph("TopK", scores, graph("Reshape", padding.longest, FLAT), outputs=2)[1]  # (B, N)
+        # The largest of no lengths is the smallest integer; TopK wants 0 then.
+        count = graph("Reshape", graph("Max", padding.longest, np.int64(0)), FLAT)
+        order = graph("TopK", scores, count, outputs=2)[1]  # (B, N)
         columns = graph("Expand", padding.columns, graph("Shape", order))
         rank = graph("ScatterElements", order, order, columns, axis=1)
-        count = topk_count(graph, self.original_lengths, rule.keep_rates[layer])
-        return graph("Less", rank, graph("Unsqueeze", count, int64_array(1)))
+        kept = topk_count(graph, self.original_lengths, rule.keep_rates[layer])  # (B,)
+        return graph("Less", rank, graph("Unsqueeze", kept, int64_array(1)))
 
 
 class PaddingIndices:

@@ -1,4 +1,4 @@
-"""Which words of a sentence a trained model drops, and at which layer: in colour where there is a terminal."""
+"""Which words of a sentence a model drops, and after which layer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 Text = str | tuple[str, str]
-BLANK = "␣"  # a token of nothing but blanks, as RoBERTa has them
+BLANK = "␣"  # shown for a token of blanks only, which RoBERTa's tokenizer makes
 
 
 def explain(
     model: LTPForSequenceClassification, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int
 ) -> list[Sentence]:
-    """Classify ``texts``, each one text or a pair, and say how many layers each word goes through.
+    """Classify ``texts`` (each a text, or a pair of texts) and count the layers that each word goes through.
 
-    ``tokenizer`` is a fast one; what lies beyond ``max_length`` tokens is not read, as in training.
-    Raises LTPError for a text without words.
+    ``tokenizer`` must be a fast one, which knows each token's characters. Texts are truncated at ``max_length`` tokens,
+    as in training. Raises LTPError for a text without words.
     """
     import torch
 
@@ -39,8 +39,8 @@ def explain(
         if not all(part.strip() for part in _parts(text)):
             raise LTPError(f"text: {text!r} is empty; expected words")
     model.eval()
-    found = []
-    for text in texts:  # one by one: sentences are few, and padding would only have to be taken off again
+    sentences = []
+    for text in texts:  # one by one: they are few, and need no padding
         encoded = tokenizer(
             *_parts(text), truncation=True, max_length=max_length, return_offsets_mapping=True, return_tensors="pt"
         )
@@ -51,13 +51,13 @@ def explain(
             output = model(**{name: encoded[name].to(model.device) for name in names}, return_kept=True)
         words = _words(encoded, _parts(text), output.kept[0].tolist())
         answer, probability = _answer(model, output.logits[0].float())
-        found.append(
+        sentences.append(
             Sentence(
                 texts=_parts(text), words=words, layers=model.config.num_hidden_layers, answer=answer,
                 probability=probability, unread=_unread(encoded, _parts(text)),
             )
         )  # fmt: skip
-    return found
+    return sentences
 
 
 def _parts(text: Text) -> tuple[str, ...]:
@@ -65,6 +65,7 @@ def _parts(text: Text) -> tuple[str, ...]:
 
 
 def _answer(model: LTPForSequenceClassification, logits: Any) -> tuple[str, float | None]:
+    """The label and its probability; for a regression the value and None."""
     if model.num_labels == 1:
         return f"{logits[0].item():.2f}", None
     best = int(logits.argmax())
@@ -72,18 +73,18 @@ def _answer(model: LTPForSequenceClassification, logits: Any) -> tuple[str, floa
 
 
 def _words(encoded: Any, texts: Sequence[str], kept: Sequence[int]) -> tuple[Word, ...]:
-    """Pieces merged into words, spelled as in the text rather than as in the vocabulary."""
+    """Word pieces merged into words, spelled as in the text; ``kept`` (N,) is the number of layers of each token."""
     groups: dict[tuple, list[int]] = defaultdict(list)
     sequences, words = encoded.sequence_ids(0), encoded.word_ids(0)
     for token, (sequence, word) in enumerate(zip(sequences, words, strict=True)):
         groups[(None, token) if sequence is None else (sequence, word)].append(token)
     offsets, names = encoded["offset_mapping"][0].tolist(), encoded.tokens(0)
-    found, end = [], 0
+    merged, end = [], 0
     for (sequence, _), tokens in groups.items():
-        lives = [kept[token] for token in tokens]
+        layers = max(kept[token] for token in tokens)
         if sequence is None:
             pieces = tuple((names[token], kept[token]) for token in tokens)
-            found.append(Word(names[tokens[0]], max(lives), pieces, special=True))
+            merged.append(Word(names[tokens[0]], layers, pieces, special=True))
             end = 0
             continue
         text = texts[sequence]
@@ -91,12 +92,12 @@ def _words(encoded: Any, texts: Sequence[str], kept: Sequence[int]) -> tuple[Wor
         end = max(offsets[token][1] for token in tokens)
         pieces = tuple((text[slice(*offsets[token])], kept[token]) for token in tokens)
         spaced = start == 0 or text[before:start] != "" or text[start:end][:1].isspace()
-        found.append(Word(text[start:end].strip() or BLANK, max(lives), pieces, space=spaced))
-    return tuple(found)
+        merged.append(Word(text[start:end].strip() or BLANK, layers, pieces, space=spaced))
+    return tuple(merged)
 
 
 def _unread(encoded: Any, texts: Sequence[str]) -> int:
-    """Characters after the last token of each text."""
+    """Characters of the texts after their last tokens, which truncation left out."""
     ends = [0] * len(texts)
     for sequence, (_, end) in zip(encoded.sequence_ids(0), encoded["offset_mapping"][0].tolist(), strict=True):
         if sequence is not None:
@@ -105,7 +106,10 @@ def _unread(encoded: Any, texts: Sequence[str]) -> int:
 
 
 def load(run: str | Path) -> tuple[LTPForSequenceClassification, PreTrainedTokenizerBase, int]:
-    """A run's model, tokenizer and longest sequence; LTPError for a run that drops no tokens or has no model."""
+    """A run's model, tokenizer and maximal length in tokens: what `explain` takes.
+
+    ``run`` is a finished or converted run. Raises LTPError for a run that drops no tokens or has no model.
+    """
     run = Path(run)
     config = _pruning_config(run)
     from transformers import AutoTokenizer

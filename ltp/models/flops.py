@@ -1,4 +1,4 @@
-"""What an encoder costs, counted from the tokens that every layer really processed.
+"""What an encoder costs, counted from the tokens that each layer processed.
 
 Only the encoder's matrix products count, as in the original: embeddings, LayerNorm, softmax, the classifier and
 the importance scores are left out.

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Loading a saved classifier, with or without pruning."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from ltp.settings.pruning import PruningSettings
 
 
 def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPForSequenceClassification:
-    """A saved classifier, wrapped without pruning where it is a plain one; its labels checked against ``info``."""
+    """A saved classifier in float32 and evaluation mode; a plain Hugging Face one is wrapped without pruning.
+
+    ``checkpoint`` is a run or a model folder, ``info`` the task.json whose number of labels it must have. Raises
+    LTPError for a damaged run, unreadable files or another number of labels.
+    """
     read_config(Path(checkpoint))  # its errors name the file
-    sealed = any((Path(checkpoint) / name).is_file() for name in MANIFESTS)
-    if sealed and (problems := verify_run(checkpoint)):
+    has_manifest = any((Path(checkpoint) / name).is_file() for name in MANIFESTS)
+    if has_manifest and (problems := verify_run(checkpoint)):
         raise LTPError(problems[0])
     weight_shapes(Path(checkpoint))
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)

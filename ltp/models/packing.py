@@ -1,5 +1,6 @@
-"""Packed tokens: the batch's real tokens in one row each, no padding. Pure functions.
+"""Packed tokens: a batch without padding, one row a token. Pure functions.
 
+The terms are flash-attention's: ``seq_ids``, ``indices``, ``pad_input``, and ``cu_seqlens``, the cumulated lengths.
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden.
 """
 
@@ -13,15 +14,15 @@ from torch import Tensor
 
 @dataclass
 class PackedTokens:
-    """The tokens still alive, sentence after sentence, each sentence in order and its first token first."""
+    """The tokens not yet dropped, sentence by sentence, in their order. A first token is never dropped."""
 
     hidden: Tensor  # (T, H)
-    seq_ids: Tensor  # (T,) index of the sentence that each token belongs to, rising
+    seq_ids: Tensor  # (T,) the sentence that each token belongs to, ascending
     lengths: Tensor  # (B,) tokens of each sentence
-    indices: Tensor | None = None  # (T,) where each token stands in the padded, flattened input (B·N), where one asks
+    indices: Tensor | None = None  # (T,) each token's index in the padded, flattened input (B·N); None if not needed
 
     def select(self, rows: Tensor) -> PackedTokens:
-        """Only the tokens in ``rows`` (K,), rising indices into T; every sentence keeps its first token."""
+        """Only the tokens in ``rows`` (K,), ascending indices into T with every sentence's first token among them."""
         sentences = self.lengths.shape[0]
         seq_ids = self.seq_ids[: len(rows)] if sentences == 1 else self.seq_ids.index_select(0, rows)
         return PackedTokens(
@@ -33,7 +34,7 @@ class PackedTokens:
 
 
 def count_tokens(seq_ids: Tensor, sentences: int) -> Tensor:
-    """(B,) how many of the tokens (T,) each sentence has."""
+    """(B,) the number of tokens of each sentence."""
     if sentences == 1:
         return torch.full((1,), seq_ids.shape[0], device=seq_ids.device)
     return seq_ids.new_zeros(sentences).index_add_(0, seq_ids, torch.ones_like(seq_ids))
@@ -47,11 +48,11 @@ def sequence_starts(lengths: Tensor) -> Tensor:
 
 
 def offsets(seq_ids: Tensor, lengths: Tensor) -> Tensor:
-    """(T,) each token's place within its sentence as it is now, from 0."""
+    """(T,) each token's position among the tokens left of its sentence, from 0."""
     rows = torch.arange(seq_ids.shape[0], device=seq_ids.device)
     return rows - sequence_starts(lengths).index_select(0, seq_ids)
 
 
-def pad_input(values: Tensor, rows: Tensor, count: int) -> Tensor:
-    """(count, …) zeros with ``values`` (T, …) written at ``rows`` (T,): from packed to padded."""
-    return values.new_zeros((count, *values.shape[1:])).index_copy(0, rows, values)
+def pad_input(values: Tensor, indices: Tensor, size: int) -> Tensor:
+    """(size, …) zeros with ``values`` (T, …) written at ``indices`` (T,): from packed to padded."""
+    return values.new_zeros((size, *values.shape[1:])).index_copy(0, indices, values)

@@ -85,7 +85,7 @@ class PrepackedWeights:
         """What one forward pass runs linear layers with, for values like these: `apply_linear`, or a faster equal."""
         if torch.compiler.is_compiling():
             return apply_linear
-        # With gradients, weights are about to change. One that did, unseen by torch, seldom did so alone.
+        # With gradients, weights are about to change. Where one has changed, so may have others outside of the samples.
         if torch.is_grad_enabled() or not all(p.is_current(layers) for layers, p in self._by_layers.items()):
             self.clear()
         return self._apply if _is_supported(values) else apply_linear

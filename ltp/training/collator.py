@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class Collator:
@@ -20,21 +21,28 @@ class Collator:
         # Only training examples have a row, and only their order is free. Evaluation splits are stored sorted.
         if "row" in examples[0]:
             examples = sorted(examples, key=lambda example: len(example["input_ids"]))
-        ids = [torch.as_tensor(example["input_ids"], dtype=torch.long) for example in examples]
-        batch = {
-            "input_ids": _pad(ids, self.pad_token_id),
-            "attention_mask": _pad([torch.ones_like(row) for row in ids], 0),
-            "labels": torch.tensor(
-                [example["labels"] for example in examples], dtype=torch.float if self.regression else torch.long
-            ),
-        }
-        if "token_type_ids" in examples[0]:
-            types = [torch.as_tensor(example["token_type_ids"], dtype=torch.long) for example in examples]
-            batch["token_type_ids"] = _pad(types, 0)
+        labels = [example["labels"] for example in examples]
+        batch = pad(examples, self.pad_token_id)
+        batch["labels"] = torch.tensor(labels, dtype=torch.float if self.regression else torch.long)
         if self.teacher is not None and "row" in examples[0]:
             batch["teacher_logits"] = self.teacher[[example["row"] for example in examples]]
         return batch
 
 
-def _pad(rows: Sequence[Tensor], value: int) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+def pad(examples: Sequence[Mapping[str, Any]], pad_token_id: int, length: int = 0) -> dict[str, Tensor]:
+    """``input_ids``, ``attention_mask`` and, where there are some, ``token_type_ids`` (B, N) of the examples.
+
+    N is the longest sentence, or ``length`` where that is more.
+    """
+    length = max(length, *(len(example["input_ids"]) for example in examples))
+
+    def padded(key: str, value: int) -> Tensor:
+        rows = [torch.as_tensor(example[key], dtype=torch.long) for example in examples]
+        return torch.stack([functional.pad(row, (0, length - len(row)), value=value) for row in rows])
+
+    batch = {"input_ids": padded("input_ids", pad_token_id)}
+    lengths = torch.tensor([len(example["input_ids"]) for example in examples])
+    batch["attention_mask"] = (torch.arange(length) < lengths[:, None]).long()
+    if "token_type_ids" in examples[0]:
+        batch["token_type_ids"] = padded("token_type_ids", 0)
+    return batch

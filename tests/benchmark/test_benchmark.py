@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
+from datetime import UTC, date, datetime
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -14,11 +16,9 @@ from helpers import tiny
 from transformers import RobertaConfig
 
 from ltp.analysis.summary import SUMMARY_COLUMNS
-from ltp.benchmark import backends as backends
+from ltp.benchmark import backends, comparison, timing
 from ltp.benchmark import plots as speed_plots
-from ltp.benchmark import runner as bench_module
 from ltp.benchmark import table as speed
-from ltp.benchmark import timing
 from ltp.benchmark.backends import BACKENDS, MaskedOnly
 from ltp.benchmark.calibration import SHAPES, calibrate, kept_after, random_model
 from ltp.benchmark.runner import Settings, benchmark, benchmark_study
@@ -26,6 +26,7 @@ from ltp.benchmark.texts import batches, read_texts
 from ltp.benchmark.timing import interleaved, speedup
 from ltp.cli.main import main
 from ltp.common.errors import LTPError
+from ltp.common.machine import commit, processor_name
 from ltp.models import flops
 from ltp.models.modeling import BASE_MODELS
 
@@ -56,6 +57,33 @@ def test_a_row_for_each_backend_text_and_batch_size(table):
         assert float(row["min_ms"]) <= float(row["median_ms"]) <= float(row["max_ms"])
         assert row["backend"] != "hf-dynamic" or float(row["speedup"]) == 1.0
         assert row["mean_tokens"] == row["max_length"] or row["cut"] == "false"
+
+
+def test_each_row_says_where_when_and_with_what_it_was_measured(table):
+    """So that a committed table carries its origin."""
+    with table[0].open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            assert row["machine"] == processor_name() and row["commit"] == (commit() or "")
+            assert int(row["threads"]) == torch.get_num_threads()
+            age = datetime.now(UTC).date() - date.fromisoformat(row["date"])
+            assert age.days in (0, 1)
+
+
+@pytest.mark.parametrize(("same", "refused"), [(100, False), (98, False), (97, True)])
+def test_the_share_of_equal_answers_below_which_a_table_is_refused(same, refused):
+    """The same as docs/speed.md says."""
+    (hf_sorted,) = (item for item in BACKENDS if item.name == "hf-sorted")
+    theirs = np.tile([1.0, 0.0], (100, 1))
+    ours = np.concatenate([theirs[:same], theirs[same:, ::-1]])
+    logits = {"hf-dynamic": theirs, "hf-sorted": ours}
+    if refused:
+        with pytest.raises(LTPError, match="for only 97 % of the sentences; expected at least 98 %"):
+            comparison._agreement(hf_sorted, logits, exact=True)
+    else:
+        assert comparison._agreement(hf_sorted, logits, exact=True)[0] == same / 100
+    assert comparison._agreement(hf_sorted, logits, exact=False)[0] == same / 100
+    text = " ".join((Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8").split())
+    assert f"fewer than {100 * comparison.MIN_AGREEMENT:.0f} %" in text
 
 
 def test_those_that_should_agree_do(table):
@@ -94,22 +122,22 @@ def test_the_table_is_shown_and_drawn(table):
 
 
 def test_a_backend_that_answers_otherwise_voids_the_table(tiny_study, tmp_path, monkeypatch):
-    def reversed_classes(bench):
-        run = backends._base(bench)
+    def reversed_classes(inputs):
+        run = backends._hugging_face(inputs)
         return lambda batch: run(batch)[:, ::-1]
 
     wrong = [
         dataclasses.replace(item, make=reversed_classes) if item.name == "hf-sorted" else item for item in BACKENDS
     ]
-    monkeypatch.setattr(bench_module, "BACKENDS", wrong)
+    monkeypatch.setattr(comparison, "BACKENDS", wrong)
     settings = Settings(sentences=6, repeats=1, only=["hf-sorted"])
-    with pytest.raises(LTPError, match=r"hf-sorted: answers only .* of the sentences as it should"):
+    with pytest.raises(LTPError, match=r"hf-sorted: has its reference's answer for only .* %"):
         benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
     assert not (tmp_path / "speed.csv").exists()
 
 
 def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(comparison.shutil, "which", lambda name: None)
     settings = Settings(batch_sizes=(1,), sentences=4, repeats=1, only=["hf-compiled"])
     rows = benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
     assert [row["backend"] for row in rows] == ["hf-dynamic", "ltp"]

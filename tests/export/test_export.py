@@ -92,15 +92,36 @@ def test_the_standard_s_operators_only():
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_8_bits_are_near(kind):
-    # Without removal, so that only rounding shows; the weights' codes are stored once for both branches.
-    model, batch = model_of(kind, "none"), tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
-    graph = onnx_model.build(model, int8=True)
-    logits = export.run_session(onnxruntime.InferenceSession(graph.SerializeToString()), batch)[0]
-    with torch.no_grad():
-        expected = model(**batch).logits.numpy()
-    assert 0 < np.abs(logits - expected).max() < 0.2 * np.abs(expected).max()
-    codes = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
-    assert len(codes) == 4 * 4 + 2  # four products in each of four layers, and two in the head
+    """Without removal, so that only rounding shows; the median of five random models, as single ones vary by much."""
+    batch, errors = tiny.batch(tiny.sentences([13, 4, 9, 2, 7])), []
+    for seed in range(5):
+        model = model_of(kind, "none", seed=seed)
+        graph = onnx_model.build(model, int8=True)
+        logits = export.run_session(onnxruntime.InferenceSession(graph.SerializeToString()), batch)[0]
+        with torch.no_grad():
+            expected = model(**batch).logits.numpy()
+        errors.append(np.abs(logits - expected).max() / np.abs(expected).max())
+    assert min(errors) > 0 and np.median(errors) < 0.2
+    weights = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
+    assert len(weights) == 4 * 4 + 2  # four products in each of four layers, and two in the head
+
+
+def test_8_bit_products_fit_16_bits_in_pairs():
+    """So that processors without VNNI, which add them in pairs in 16 bits, give the answers of those with it."""
+    graph = onnx_model.build(model_of("bert", "absolute_threshold"), int8=True)
+    weights = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
+    for item in weights:
+        weight = np.abs(onnx.numpy_helper.to_array(item).astype(np.int64))  # (in, out): neighbours along the input
+        assert 255 * (weight[0::2] + weight[1::2]).max() <= np.iinfo(np.int16).max
+        assert weight.max() == 64  # and the range is used
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_no_sentences_give_no_answers(mode, int8):
+    runtime, empty = runtime_of(model_of("bert", mode), int8), torch.zeros(0, 7, dtype=torch.long)
+    logits, attention_tokens, ffn_tokens = export.run_session(runtime, {"input_ids": empty, "attention_mask": empty})
+    assert logits.shape == (0, 3) and attention_tokens.shape == ffn_tokens.shape == (0, 4)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The method restated, slowly: one sentence at a time, tokens masked as the original does and never removed.
 
-It shares no code with ltp.attention, ltp.packing and ltp.pruners, only the base encoder's own modules.
+It shares no code with ltp.models.attention, packing and pruning, only the base encoder's own modules.
 """
 
 from __future__ import annotations
