@@ -43,8 +43,8 @@ def test_keeping_rows(lengths, data):
     kept = tokens.select(torch.tensor(rows))
     assert kept.hidden[:, 0].tolist() == rows
     assert kept.indices.tolist() == [int(tokens.indices[row]) for row in rows]
-    assert kept.sentence.tolist() == [int(tokens.seq_ids[row]) for row in rows]
-    assert kept.lengths.tolist() == [kept.sentence.tolist().count(index) for index in range(len(lengths))]
+    assert kept.seq_ids.tolist() == [int(tokens.seq_ids[row]) for row in rows]
+    assert kept.lengths.tolist() == [kept.seq_ids.tolist().count(index) for index in range(len(lengths))]
     assert set(kept.indices[sequence_starts(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
     kept.hidden.sum().backward()
     assert tokens.hidden.grad.nonzero()[:, 0].tolist() == rows

@@ -129,5 +129,5 @@ def test_the_workflow_hands_processes_and_gpus_to_every_training(tmp_path):
         cwd=Path(__file__).parents[2], capture_output=True, text=True,
     )  # fmt: skip
     trainings = done.stdout.count("python -m ltp train ")
-    assert trainings == 1 + 2 + 2 + 2
+    assert trainings == 1 + 2 + 2 + 2 + 2
     assert done.stdout.count("--processes=2 --gpus=2 >") == trainings
