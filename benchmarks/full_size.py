@@ -3,8 +3,8 @@
     python benchmarks/full_size.py base
     python benchmarks/full_size.py large --batch-size 32 --accumulation-steps 4
 
-Prints seconds and peak memory. The step is the soft stage's, the most expensive: masks, thresholds, AdamW, real shapes (128
-tokens a sentence). The evaluation is the hard one, with tokens removed.
+Prints seconds and peak memory. The step is the soft stage's, the most expensive: masks, thresholds, AdamW, real shapes
+(128 tokens a sentence). The evaluation is the hard one, with tokens removed.
 """
 
 import argparse

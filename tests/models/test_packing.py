@@ -14,9 +14,9 @@ LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 def pack(lengths: list[int]) -> PackedTokens:
     """Tokens whose one feature is their number in the batch, from a batch padded to 10."""
     count = sum(lengths)
-    sentence = torch.tensor([index for index, length in enumerate(lengths) for _ in range(length)])
-    source = torch.tensor([10 * index + place for index, length in enumerate(lengths) for place in range(length)])
-    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], sentence, torch.tensor(lengths), source)
+    seq_ids = torch.tensor([index for index, length in enumerate(lengths) for _ in range(length)])
+    indices = torch.tensor([10 * index + place for index, length in enumerate(lengths) for place in range(length)])
+    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], seq_ids, torch.tensor(lengths), indices)
 
 
 @given(LENGTHS)
@@ -35,17 +35,17 @@ def test_a_sentence_without_tokens_counts_zero():
 
 @given(LENGTHS, st.data())
 def test_keeping_rows(lengths, data):
-    """Lengths, sentences and sources follow the rows that stay, in order, and gradients reach them only."""
+    """Lengths, seq_ids and indices follow the rows that are kept, in order, and gradients reach them only."""
     tokens = pack(lengths)
     starts = set(sequence_starts(tokens.lengths).tolist())
     rows = [row for row in range(sum(lengths)) if row in starts or data.draw(st.booleans())]
     tokens.hidden.requires_grad_()
     kept = tokens.select(torch.tensor(rows))
     assert kept.hidden[:, 0].tolist() == rows
-    assert kept.source.tolist() == [int(tokens.indices[row]) for row in rows]
-    assert kept.sentence.tolist() == [int(tokens.seq_ids[row]) for row in rows]
-    assert kept.lengths.tolist() == [kept.sentence.tolist().count(index) for index in range(len(lengths))]
-    assert set(kept.source[sequence_starts(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
+    assert kept.indices.tolist() == [int(tokens.indices[row]) for row in rows]
+    assert kept.seq_ids.tolist() == [int(tokens.seq_ids[row]) for row in rows]
+    assert kept.lengths.tolist() == [kept.seq_ids.tolist().count(index) for index in range(len(lengths))]
+    assert set(kept.indices[sequence_starts(kept.lengths)].tolist()) == {10 * index for index in range(len(lengths))}
     kept.hidden.sum().backward()
     assert tokens.hidden.grad.nonzero()[:, 0].tolist() == rows
 
