@@ -19,11 +19,11 @@ BLOCKS = st.sampled_from([1, HEADS * 9, HEADS * 40, HEADS * 200, 1 << 20])
 
 
 def states(lengths: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Query, key and value stacked (3, T, H), and the sentence and length tensors."""
+    """Query, key and value stacked (3, T, H), seq_ids and lengths."""
     generator = torch.Generator().manual_seed(seed)
     stacked = torch.randn(3, sum(lengths), WIDTH, generator=generator, dtype=torch.double)
-    sentence = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
-    return stacked.requires_grad_(), sentence, torch.tensor(lengths)
+    seq_ids = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    return stacked.requires_grad_(), seq_ids, torch.tensor(lengths)
 
 
 def plain(stacked: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,9 +39,9 @@ def plain(stacked: torch.Tensor, lengths: list[int]) -> tuple[torch.Tensor, torc
 
 @given(LENGTHS, BLOCKS, st.booleans())
 def test_equals_attention_of_each_sentence(lengths, block_elements, received):
-    stacked, sentence, counts = states(lengths)
+    stacked, seq_ids, counts = states(lengths)
     with mock.patch.object(attention, "MAX_BLOCK_ELEMENTS", block_elements):
-        context, totals = packed_attention(*stacked, sentence, counts, HEADS, return_received=received)
+        context, totals = packed_attention(*stacked, seq_ids, counts, HEADS, return_received=received)
     expected, expected_totals = plain(stacked, lengths)
     torch.testing.assert_close(context, expected)
     weighing = torch.randn(context.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
@@ -58,10 +58,10 @@ def test_equals_attention_of_each_sentence(lengths, block_elements, received):
 @given(LENGTHS, BLOCKS, st.sampled_from([1, 30, 1 << 18]), st.booleans())
 def test_equals_it_without_gradients_too(lengths, block_elements, buffer_elements, received):
     """There a small table is used again, for as many heads at a time as it has room for."""
-    stacked, sentence, counts = states(lengths)
+    stacked, seq_ids, counts = states(lengths)
     patched = mock.patch.multiple(attention, MAX_BLOCK_ELEMENTS=block_elements, MAX_BUFFER_ELEMENTS=buffer_elements)
     with patched, torch.no_grad(), mock.patch.object(torch, "get_num_threads", return_value=1):
-        context, totals = packed_attention(*stacked, sentence, counts, HEADS, return_received=received)
+        context, totals = packed_attention(*stacked, seq_ids, counts, HEADS, return_received=received)
         expected, expected_totals = plain(stacked, lengths)
     torch.testing.assert_close(context, expected)
     if received:
@@ -74,10 +74,10 @@ def test_equals_it_without_gradients_too(lengths, block_elements, buffer_element
 def test_gradients_reach_the_one_part_that_wants_them(part, received):
     """As where adapters train the values alone."""
     lengths = [3, 5]
-    stacked, sentence, counts = states(lengths)
+    stacked, seq_ids, counts = states(lengths)
     parts = [each.detach() for each in stacked]
     parts[part].requires_grad_()
-    context, _ = packed_attention(*parts, sentence, counts, HEADS, return_received=received)
+    context, _ = packed_attention(*parts, seq_ids, counts, HEADS, return_received=received)
     expected, _ = plain(torch.stack(parts), lengths)
     (found,), (right,) = (torch.autograd.grad((each**2).sum(), parts[part]) for each in (context, expected))
     torch.testing.assert_close(found, right)
@@ -97,12 +97,12 @@ def test_blocks_cover_the_batch_and_fit(lengths, block_elements):
 def test_dropout_acts_on_what_is_mixed_only():
     """Half of the probabilities go and the rest double, with either of the two kernels."""
     lengths = [3] * 500
-    stacked, sentence, counts = states(lengths)
+    stacked, seq_ids, counts = states(lengths)
     ones = torch.ones_like(stacked[2])
     for received in (False, True):
         torch.manual_seed(0)
         context, _ = packed_attention(
-            stacked[0], stacked[1], ones, sentence, counts, HEADS, dropout=0.5, return_received=received
+            stacked[0], stacked[1], ones, seq_ids, counts, HEADS, dropout=0.5, return_received=received
         )
         assert context.mean().item() == pytest.approx(1.0, abs=0.05)
         assert context.std().item() > 0.3
@@ -112,10 +112,10 @@ def test_dropout_acts_on_what_is_mixed_only():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_16_bit_weights_give_the_received_attention_that_they_give_with_gradients(dtype, lengths):
     """In 32-bit sums of the same probabilities: else tokens near a threshold stay in training and go in inference."""
-    stacked, sentence, counts = states(lengths)
+    stacked, seq_ids, counts = states(lengths)
     halves = stacked.detach().to(dtype).requires_grad_()
-    _, expected = packed_attention(*halves, sentence, counts, HEADS, return_received=True)
+    _, expected = packed_attention(*halves, seq_ids, counts, HEADS, return_received=True)
     with torch.no_grad():
-        _, received = packed_attention(*halves, sentence, counts, HEADS, return_received=True)
+        _, received = packed_attention(*halves, seq_ids, counts, HEADS, return_received=True)
     assert received.dtype == expected.dtype == torch.float32
     torch.testing.assert_close(received, expected.detach(), rtol=1e-6, atol=1e-6)

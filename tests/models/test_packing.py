@@ -14,9 +14,9 @@ LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 def pack(lengths: list[int]) -> PackedTokens:
     """Tokens whose one feature is their number in the batch, from a batch padded to 10."""
     count = sum(lengths)
-    sentence = torch.tensor([index for index, length in enumerate(lengths) for _ in range(length)])
+    seq_ids = torch.tensor([index for index, length in enumerate(lengths) for _ in range(length)])
     indices = torch.tensor([10 * index + place for index, length in enumerate(lengths) for place in range(length)])
-    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], sentence, torch.tensor(lengths), indices)
+    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], seq_ids, torch.tensor(lengths), indices)
 
 
 @given(LENGTHS)
@@ -35,7 +35,7 @@ def test_a_sentence_without_tokens_counts_zero():
 
 @given(LENGTHS, st.data())
 def test_keeping_rows(lengths, data):
-    """Lengths, sentences and sources follow the rows that stay, in order, and gradients reach them only."""
+    """Lengths, seq_ids and indices follow the rows that are kept, in order, and gradients reach them only."""
     tokens = pack(lengths)
     starts = set(sequence_starts(tokens.lengths).tolist())
     rows = [row for row in range(sum(lengths)) if row in starts or data.draw(st.booleans())]

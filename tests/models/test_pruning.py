@@ -27,7 +27,7 @@ LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
 def scored(lengths: list[int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Received sums, all different, with the sentence and length tensors."""
+    """Received sums, all different, with seq_ids and lengths."""
     received = torch.rand(sum(lengths), generator=torch.Generator().manual_seed(seed)) + 0.1
     return received, torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)), torch.tensor(lengths)
 
@@ -66,9 +66,9 @@ def test_keep_rates_never_rise(layers, rate):
 
 @given(LENGTHS, st.floats(0.0, 1.5))
 def test_keep_above(lengths, threshold):
-    received, sentence, counts = scored(lengths)
+    received, seq_ids, counts = scored(lengths)
     kept = keep_above(received, threshold, counts)
-    first = [True, *(sentence[1:] != sentence[:-1]).tolist()]
+    first = [True, *(seq_ids[1:] != seq_ids[:-1]).tolist()]
     expected = [is_first or score >= threshold for is_first, score in zip(first, received.tolist(), strict=True)]
     assert kept.tolist() == expected
 
@@ -79,23 +79,23 @@ def test_a_score_that_equals_its_threshold_stays():
 
 @given(LENGTHS)
 def test_relative_to_largest(lengths):
-    received, sentence, _ = scored(lengths)
-    found = relative_to_largest(received, sentence, len(lengths))
+    received, seq_ids, _ = scored(lengths)
+    found = relative_to_largest(received, seq_ids, len(lengths))
     for part, whole in zip(found.split(lengths), received.split(lengths), strict=True):
         torch.testing.assert_close(part, whole / whole.max())
         assert part.max() == 1.0
     # A batch mate with larger scores changes nothing.
-    alone = relative_to_largest(received[: lengths[0]], sentence[: lengths[0]], 1)
+    alone = relative_to_largest(received[: lengths[0]], seq_ids[: lengths[0]], 1)
     assert torch.equal(alone, found[: lengths[0]])
 
 
 @given(LENGTHS, st.floats(0.0, 1.0), st.integers(0, 3))
 def test_topk_keeps_the_highest_of_each_sentence_and_its_first(lengths, rate, gone):
     """Counts follow the length before pruning, which is ``gone`` tokens longer than now."""
-    received, sentence, counts = scored(lengths)
+    received, seq_ids, counts = scored(lengths)
     original = [length + gone for length in lengths]
     assume(all(abs(length * rate % 1 - 0.5) > 1e-3 for length in original))
-    kept = keep_topk(received, sentence, counts, torch.tensor(original), rate)
+    kept = keep_topk(received, seq_ids, counts, torch.tensor(original), rate)
     parts = zip(kept.split(lengths), received.split(lengths), original, strict=True)
     for stay, scores, length in parts:
         wanted = min(max(1, round(length * rate)), len(scores))
@@ -109,13 +109,13 @@ def test_topk_keeps_the_highest_of_each_sentence_and_its_first(lengths, rate, go
     [(5, 0.5, 2), (7, 0.5, 4), (9, 0.5, 4), (10, 0.25, 2), (6, 0.25, 2), (14, 0.25, 4), (4, 0.0, 1), (1, 0.5, 1)],
 )
 def test_topk_rounds_half_to_even(length, rate, expected):
-    received, sentence, counts = scored([length])
-    assert keep_topk(received, sentence, counts, counts, rate).sum() == expected
+    received, seq_ids, counts = scored([length])
+    assert keep_topk(received, seq_ids, counts, counts, rate).sum() == expected
 
 
 def test_topk_with_equal_scores_keeps_the_earlier_and_no_padding():
-    received, sentence = torch.tensor([0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 1, 1, 1, 1])
-    kept = keep_topk(received, sentence, torch.tensor([3, 4]), torch.tensor([4, 6]), 0.5)
+    received, seq_ids = torch.tensor([0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    kept = keep_topk(received, seq_ids, torch.tensor([3, 4]), torch.tensor([4, 6]), 0.5)
     assert kept.tolist() == [True, True, False, True, True, True, False]
 
 
@@ -141,12 +141,12 @@ def test_gradient_of_the_soft_mask(score, threshold, temperature):
 @given(LENGTHS, st.floats(-0.1, 1.0), st.integers(1, 12), st.integers(1, 200))
 def test_the_absolute_rule_is_importance_against_the_threshold(lengths, threshold, heads, score_length):
     """Solved for the attention received, which spares a division: the same tokens, but for those on the border."""
-    received, sentence, counts = scored(lengths)
+    received, seq_ids, counts = scored(lengths)
     rule = Rule.absolute([threshold], heads, score_length)
     if threshold <= 0:
         assert not rule.is_active(0)
         return
-    tokens = PackedTokens(received[:, None], sentence, counts)
+    tokens = PackedTokens(received[:, None], seq_ids, counts)
     scores = importance(received, heads, score_length)
     near = (scores / max(threshold, SMALLEST_THRESHOLD) - 1).abs() < 1e-5
     expected = keep_above(scores, max(threshold, SMALLEST_THRESHOLD), counts)

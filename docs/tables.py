@@ -1,0 +1,170 @@
+"""The tables of the README and of docs/, written from docs/data/*.csv, each with its commit, machine and date.
+
+    python docs/tables.py                      write every table anew between its marks
+    python docs/tables.py --check              change nothing; say which tables differ from their CSV
+    python docs/tables.py --take demo results  copy a study's summary.csv and matched.csv into docs/data as demo-*.csv
+
+A table stands between `<!-- table NAME -->` and `<!-- /table -->`; NAME is that of its CSV. Three kinds of CSV are
+known by their columns: summary.csv and matched.csv of a study, and any other, whose cells are shown as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT, DATA = DOCS.parent, DOCS / "data"
+ORIGIN = ("commit", "machine", "date")
+TABLE = re.compile(r"<!-- table (?P<name>[\w-]+) -->\n.*?<!-- /table -->", re.DOTALL)
+METHODS = {
+    "dense": "dense",
+    "dense+": "dense, trained as long",
+    "budget": "learned budget",
+    "ltp": "learned thresholds (the paper's)",
+    "topk": "top-k",
+    "manual": "thresholds by hand",
+}
+Row = Mapping[str, str]
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """The rows of a CSV in docs/data; every one of them must say where it comes from."""
+    with open(DATA / f"{name}.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or any(not row.get(key) for row in rows for key in ORIGIN):
+        raise SystemExit(f"docs/data/{name}.csv: no rows, or one without {', '.join(ORIGIN)}")
+    return rows
+
+
+def render(name: str) -> str:
+    """A table in Markdown, and below it where its numbers come from."""
+    rows = read(name)
+    if "ltp_minus" in rows[0] or "relative_flops" in rows[0] and "score_low" in rows[0]:
+        lines = _matched(rows)
+    elif "test_score" in rows[0]:
+        lines = _summary(rows)
+    else:
+        columns = [column for column in rows[0] if column not in ORIGIN]
+        lines = _markdown(columns, [[row[column] for column in columns] for row in rows])
+    origins = dict.fromkeys(tuple(row[key] for key in ORIGIN) for row in rows)
+    told = "; ".join(f"commit {commit}, {machine}, {date}" for commit, machine, date in origins)
+    return "\n".join([*lines, "", f"<sub>[{name}.csv](%s): {told}</sub>"])
+
+
+def _summary(rows: Sequence[Row]) -> list[str]:
+    """Operating points: the cheapest setting of each method within one point of dense on validation."""
+    several = len({row["task"] for row in rows}) > 1
+    head = ["task"] * several + ["method", "setting", "score (95 % CI)", "vs dense (95 % CI)", "FLOPs", "fewer"]
+    cells = []
+    for row in rows:
+        line = [f"{row['task']}, {row['metric']}"] * several + [METHODS.get(row["method"], row["method"])]
+        if not row["test_score"]:
+            cells.append([*line, row["note"], "", "", "", ""])
+            continue
+        difference = _interval(row, "difference", "+") if row["difference"] else ""
+        share = f"{100 * float(row['relative_flops']):.0f} %"
+        fewer = f"{float(row['flops_reduction']):.2f} ×"
+        cells.append([*line, _setting(row["setting"]), _interval(row, "test_score"), difference, share, fewer])
+    return _markdown(head, cells)
+
+
+def _matched(rows: Sequence[Row]) -> list[str]:
+    """Difference from dense at equal FLOPs, a column for each share that any curve reaches."""
+    shares = sorted({float(row["relative_flops"]) for row in rows}, reverse=True)
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    found = {(row["task"], row["method"], float(row["relative_flops"])): row for row in rows}
+    head = ["task"] * (len(tasks) > 1) + ["method", *(f"at {100 * share:.0f} %" for share in shares)]
+    cells = []
+    for task in tasks:
+        for method in dict.fromkeys(row["method"] for row in rows if row["task"] == task):
+            line = [task] * (len(tasks) > 1) + [METHODS.get(method, method)]
+            for share in shares:
+                row = found.get((task, method, share))
+                line.append(_interval(row, "difference", "+") if row else "–")
+            cells.append(line)
+    return _markdown(head, cells)
+
+
+def _interval(row: Row, key: str, sign: str = "") -> str:
+    value, low, high = (float(row[part]) for part in (key, f"{key}_low", f"{key}_high"))
+    spread = f" ± {float(row[f'{key}_sd']):.1f}" if row.get(f"{key}_sd") else ""
+    return f"{value:{sign}.1f}{spread} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def _setting(label: str) -> str:
+    short = {"temperature": "T", "lambda": "λ", "token_keep_rate": "keep", "final_token_threshold": "θ"}
+    parts = (part.partition("=") for part in label.split())
+    return " ".join(f"{short.get(key, key)}={value}" for key, _, value in parts)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]
+
+
+def pages() -> list[Path]:
+    """The pages that may hold tables."""
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def written(page: Path) -> str:
+    """A page with its tables as their CSVs have them."""
+
+    def table(match: re.Match[str]) -> str:
+        link = f"{'docs/' if page.parent == ROOT else ''}data/{match['name']}.csv"
+        return f"<!-- table {match['name']} -->\n{render(match['name']) % link}\n<!-- /table -->"
+
+    return TABLE.sub(table, page.read_text(encoding="utf-8"))
+
+
+def take(name: str, results: Path) -> None:
+    """Copy a study's summary.csv and matched.csv into docs/data, with where its runs were made."""
+    with open(results / "runs.csv", encoding="utf-8", newline="") as file:
+        runs = [row for row in csv.DictReader(file) if row["status"] == "complete"]
+    origin = {
+        "commit": _only(row["environment_commit"] for row in runs),
+        "machine": _only(f"{row['environment_device_name']}, {row['environment_threads']} thread(s) a run" for row in runs),
+        "date": max(row["timing_finished_at"] for row in runs)[:10],
+    }
+    for table in ("summary", "matched"):
+        with open(results / f"{table}.csv", encoding="utf-8", newline="") as file:
+            rows = [row | origin for row in csv.DictReader(file)]
+        with open(DATA / f"{name}-{table}.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _only(values) -> str:
+    return " and ".join(sorted(set(values), reverse=True))
+
+
+def main() -> int:
+    """Write, check or take; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a table differs")
+    parser.add_argument("--take", nargs=2, metavar=("NAME", "RESULTS"), help="copy a study's tables into docs/data")
+    arguments = parser.parse_args()
+    if arguments.take:
+        take(arguments.take[0], Path(arguments.take[1]))
+    status = 0
+    for page in pages():
+        text = written(page)
+        if text == page.read_text(encoding="utf-8"):
+            continue
+        if arguments.check:
+            print(f"{page.relative_to(ROOT)}: differs from docs/data; run python docs/tables.py", file=sys.stderr)
+            status = 1
+        else:
+            page.write_text(text, encoding="utf-8")
+            print(page.relative_to(ROOT))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
