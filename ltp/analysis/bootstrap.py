@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ltp.common.errors import LTPError
+from ltp.settings.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS
 
 RESAMPLES = 2000
 LEVEL = 0.95
-CLASSIFICATION = ("accuracy", "f1", "macro_f1", "matthews")
-REGRESSION = ("pearson", "spearman")
 CELLS = 4_000_000  # numbers held at once while drawing, so that a large test set takes no more memory
 
 
@@ -28,6 +27,10 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
+
+    def in_points(self) -> Interval:
+        """The same of fractions × 100."""
+        return Interval(*(100 * value for value in self))
 
 
 def score_interval(
@@ -65,16 +68,16 @@ def _interval(estimate: float, drawn: np.ndarray) -> Interval:
 
 def _scores(metrics, labels, predictions, resamples) -> tuple[np.ndarray, np.ndarray]:
     """Scores of R runs on the examples (R,), and on each of B draws of them (R, B)."""
-    unknown = set(metrics) - set(CLASSIFICATION) - set(REGRESSION)
+    unknown = set(metrics) - set(CLASSIFICATION_METRICS) - set(REGRESSION_METRICS)
     if unknown or not metrics:
-        expected = ", ".join(CLASSIFICATION + REGRESSION)
+        expected = ", ".join(CLASSIFICATION_METRICS + REGRESSION_METRICS)
         raise LTPError(f"metrics: {sorted(unknown)} cannot be resampled; expected some of {expected}")
     if len(predictions) == 0 or any(len(row) != len(labels) for row in predictions) or len(labels) == 0:
         lengths = [len(row) for row in predictions]
         raise LTPError(f"predictions: rows of {lengths} for {len(labels)} labels; expected as many, at least one")
     rng = np.random.default_rng(0)
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if set(metrics) <= set(CLASSIFICATION):
+    if set(metrics) <= set(CLASSIFICATION_METRICS):
         return _classification(metrics, labels, predictions, resamples, rng)
     return _regression(metrics, labels, predictions, resamples, rng)
 

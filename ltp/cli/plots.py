@@ -1,4 +1,4 @@
-"""TODO"""
+"""ltp plots: the figures of the tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltp.report.plots import write_plots
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp plots``."""
-    parser.add_argument("tables", help="folder with runs.csv, frontier.csv and summary.csv")
+    parser.add_argument("tables", help="folder of the tables (runs.csv)")
     parser.add_argument("--output", help="folder for the figures; unset: plots/ in the folder of the tables")
 
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""ltp report: the page of the tables."""
 
 from __future__ import annotations
 

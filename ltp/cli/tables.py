@@ -1,4 +1,4 @@
-"""TODO"""
+"""ltp tables: the tables of a folder of results, and the summary in the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from ltp.analysis.csv_files import read_csv
-from ltp.analysis.summary import SUMMARY_COLUMNS, render_summary
-from ltp.analysis.tables import SUMMARY, find_runs, write_tables
+from ltp.analysis.csv_files import read_rows
+from ltp.analysis.load import find_runs
+from ltp.analysis.summary import SUMMARY, SummaryRow
+from ltp.analysis.tables import write_tables
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
+from ltp.report.terminal import render_summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
         output.mkdir(parents=True, exist_ok=True)
         for problem in write_tables(paths, output):
             print(problem, file=sys.stderr)
-    print(render_summary(read_csv(output / SUMMARY, SUMMARY_COLUMNS)))
+    print(render_summary(read_rows(output / SUMMARY, SummaryRow)))
     return 0

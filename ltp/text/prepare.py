@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256, file_sha256, first_line, write_json
+from ltp.common.names import SELECTION_NOTES
 from ltp.results.checkpoint import positions, read_config
 from ltp.results.dataset import INFO, SCHEMA, TOKENIZER, split_size
 from ltp.settings.data import DataSettings
 from ltp.settings.tasks import Task
 from ltp.text.encoder import resolve_model
 from ltp.text.sources import read_source
-from ltp.text.splitting import SELECTION_NOTES, SPLITS, split_examples
+from ltp.text.splitting import SPLITS, split_examples
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,12 +10,14 @@ from helpers.fake_study import metrics_of, write, write_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltp.analysis.csv_files import read_csv
+from ltp.analysis.csv_files import read_rows
 from ltp.analysis.frontier import frontier
-from ltp.analysis.summary import SUMMARY_COLUMNS, render_summary
-from ltp.analysis.tables import find_runs, write_tables
+from ltp.analysis.load import find_runs
+from ltp.analysis.summary import SummaryRow
+from ltp.analysis.tables import write_tables
 from ltp.cli import tables as tables_command
 from ltp.common.errors import LTPError
+from ltp.report.terminal import render_summary
 from ltp.results.run import read_metrics, write_run
 
 
@@ -129,7 +131,7 @@ def test_none_within_a_point_gives_an_empty_row_with_a_note(tmp_path):
     row = summary_of(tmp_path)["manual"]
     assert row["setting"] == row["test_score"] == row["runs"] == ""
     assert row["note"] == "none of 1 within 1 point of dense on validation (best -5.0: final_token_threshold=0.01)"
-    assert "none of 1" in render_summary(table(tmp_path, "summary.csv"))
+    assert "none of 1" in render_summary(read_rows(tmp_path / "summary.csv", SummaryRow))
 
 
 def test_without_dense_nothing_is_compared(tmp_path):
@@ -261,13 +263,14 @@ def test_command_line(tmp_path, study, capsys):
         (lambda text: text.replace("flops_reduction", "speed"), "lacks column flops_reduction"),
         (lambda text: "", "lacks column task"),
         (lambda text: text + "one,two\n", "cut"),
+        (lambda text: text.replace(",400,", ",many,", 1), "line 2 has text for a number"),
     ],
 )
 def test_damaged_table_is_refused(tmp_path, study, damage, said):
     path = tmp_path / "summary.csv"
     path.write_text(damage((study / "summary.csv").read_text()))
     with pytest.raises(LTPError, match=said) as error:
-        read_csv(path, SUMMARY_COLUMNS)
+        read_rows(path, SummaryRow)
     assert "ltp tables" in str(error.value) and str(path) in str(error.value)
 
 
