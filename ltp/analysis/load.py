@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ltp.analysis.csv_files import CHECKSUMS
 from ltp.analysis.study import Run, Study
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
-from ltp.common.names import METHODS, STAGES
+from ltp.common.names import FINAL_STAGES, METHODS, STAGES
 from ltp.results.manifest import METRICS
-from ltp.results.run import CHECKPOINT, RunManifest, read_metrics
+from ltp.results.run import CHECKPOINT, PREDICTIONS, RunManifest, read_metrics
+from ltp.results.study_plan import PLAN, planned_runs
 from ltp.results.verify import verify_files
 
 # How a setting is written in a path → what it is called in metrics.json; for runs that have no metrics to read.
@@ -25,22 +28,50 @@ PATH_KEYS = {
 }
 
 
-def find_runs(root: str | os.PathLike[str]) -> list[Path]:
-    """The metrics.json of every run below ``root``, there or, of a run not finished, yet to come."""
+def runs_of_study(root: str | os.PathLike[str]) -> list[Path]:
+    """The metrics.json of every run of the study in a folder, there or yet to come.
+
+    They are those that its grid asks for, by the plan that the workflow leaves there. In a folder without a plan they
+    are all runs below it but those in a subfolder that has a plan or tables of its own: that is another study.
+    Raises LTPError where ``root`` is not a folder or its plan is damaged.
+    """
+    planned = planned_runs(root)
+    if planned is not None:
+        return [directory / METRICS for directory in planned]
+    return [path for path, nested in _found(root) if not nested]
+
+
+def other_runs(root: str | os.PathLike[str], own: Iterable[str | os.PathLike[str]]) -> str | None:
+    """One line about the runs below a folder that are not among ``own``, the study's metrics.json; None for none."""
+    known = {os.path.abspath(path) for path in own}
+    others = [path.parent for path, _ in _found(root) if os.path.abspath(path) not in known]
+    if not others:
+        return None
+    count = "1 run is" if len(others) == 1 else f"{len(others)} runs are"
+    why = "(from an earlier grid, or of another study, which has tables of its own)"
+    where = f"below {shown(root)} but not asked for by this study's grid"
+    return f"left out: {count} {where}, such as {shown(others[0])} {why}"
+
+
+def _found(root: str | os.PathLike[str]) -> Iterator[tuple[Path, bool]]:
+    """The metrics.json of every run below a folder, there or to come, and whether it lies in a nested study."""
     if not os.path.isdir(root):
         raise LTPError(f"{shown(root)}: is not a folder; expected the folder of results")
-    found = []
+    nested: set[str] = set()
     for folder, subfolders, names in os.walk(root):
+        inside = os.path.dirname(folder) in nested
+        if inside or (folder != os.fspath(root) and (PLAN in names or CHECKSUMS in names)):
+            nested.add(folder)
         if METRICS in names or CHECKPOINT in subfolders:
-            found.append(Path(folder) / METRICS)
+            yield Path(folder) / METRICS, folder in nested
         subfolders[:] = sorted(name for name in subfolders if name != CHECKPOINT and not name.startswith("."))
-    return found
 
 
 def load_run(path: Path, output_dir: Path) -> Run:
     """The run of a metrics.json; missing or damaged where that is not there or cannot be trusted.
 
-    Of its files, config.json is hashed. ``output_dir``: the folder of the tables, in which the run is named.
+    Of its files, config.json is hashed, and the predictions of a final run, on which intervals rest. ``output_dir``:
+    the folder of the tables, relative to which the run is named.
     """
     directory = path.parent
     name = Path(os.path.relpath(directory, output_dir)).as_posix()
@@ -52,7 +83,8 @@ def load_run(path: Path, output_dir: Path) -> Run:
     except LTPError as error:
         return Run(directory, name, "damaged", str(error), **_from_path(name))
     run = _from_metrics(directory, name, metrics)
-    problems = verify_files(directory, metrics["files"], only=("config.json",))
+    hashed = ("config.json", PREDICTIONS) if run.stage in FINAL_STAGES else ("config.json",)
+    problems = verify_files(directory, metrics["files"], only=hashed)
     if problems:
         run.status, run.reason = "damaged", problems[0]
     return run
@@ -103,14 +135,33 @@ def _from_path(name: str) -> dict[str, Any]:
     return facts
 
 
-def leave_out_other_data(study: Study) -> None:
-    """Scores on different examples cannot be compared: what differs from most runs of a task is left out."""
-    made_on = {run: run.metrics["data_fingerprint"] for run in study.runs if run.metrics and run.status == "complete"}
-    prints = Counter(made_on.values())
-    usual = max(prints, key=lambda print_: (prints[print_], print_), default=None)
-    for run, found in made_on.items():
-        if found != usual:
-            study.leave_out(run, "was made on other data than most runs of its task; delete it and run snakemake again")
+def leave_out_others(study: Study) -> None:
+    """Take out the runs that differ from most of their task in data or encoder: their scores cannot be compared.
+
+    A run whose metrics do not name the encoder's checksum has the encoder of its seed's dense run; runs of early
+    versions name none.
+    """
+    complete = [run for run in study.runs if run.metrics and run.status == "complete"]
+    _leave_out_minority(
+        study, {run: run.metrics["data_fingerprint"] for run in complete if run.metrics}, "on other data"
+    )
+    encoders = {run: _encoder(run) for run in complete}
+    of_seed = {run.seed: encoder for run, encoder in encoders.items() if run.method == "dense" and encoder}
+    known = {run: encoder or of_seed.get(run.seed, "") for run, encoder in encoders.items()}
+    _leave_out_minority(study, {run: encoder for run, encoder in known.items() if encoder}, "from another encoder")
+
+
+def _encoder(run: Run) -> str:
+    """The checksum of the encoder that a run started from; empty where its metrics name none."""
+    return str(run.metrics.get("encoder") or "") if run.metrics else ""
+
+
+def _leave_out_minority(study: Study, marks: Mapping[Run, str], made: str) -> None:
+    counts = Counter(marks.values())
+    usual = max(counts, key=lambda mark: (counts[mark], mark), default=None)
+    for run, mark in marks.items():
+        if mark != usual and run.status == "complete":
+            study.leave_out(run, f"was made {made} than most runs of its task; delete it and run snakemake again")
 
 
 def verify_reported(study: Study) -> None:

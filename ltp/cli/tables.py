@@ -1,4 +1,4 @@
-"""ltp tables: the tables of a folder of results, and the summary in the terminal."""
+"""ltp tables: the tables of a study, shown in the terminal."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ import sys
 from pathlib import Path
 
 from ltp.analysis.csv_files import read_rows
-from ltp.analysis.load import find_runs
+from ltp.analysis.load import other_runs, runs_of_study
+from ltp.analysis.matched import MATCHED, MatchedRow
+from ltp.analysis.runs import read_studies
 from ltp.analysis.summary import SUMMARY, SummaryRow
 from ltp.analysis.tables import write_tables
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
-from ltp.report.terminal import render_summary
+from ltp.report.terminal import render_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp tables``."""
-    parser.add_argument("results", help="folder of results: the tables are made of every run below it")
+    runs = "the runs that its grid asks for, or where no workflow has started in it, every run below it"
+    parser.add_argument("results", help=f"folder of a study: the tables are made of {runs}")
     parser.add_argument("--output", help="folder for the tables; unset: the folder of results")
-    parser.add_argument("--show", action="store_true", help="show the summary that is there; make no tables")
+    parser.add_argument("--show", action="store_true", help="show the tables that are there; make none")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """``ltp tables``: make the tables and show the summary. Returns 0; runs left out are named, not errors."""
+    """``ltp tables``: make the tables and show operating points and scores at equal FLOPs. Returns 0.
+
+    Runs left out are named on the error stream; they are no error.
+    """
     output = Path(arguments.output or arguments.results)
     if not arguments.show:
-        paths = find_runs(arguments.results)
+        paths = runs_of_study(arguments.results)
         if not paths:
             raise LTPError(f"{shown(arguments.results)}: holds no runs; run snakemake first")
         output.mkdir(parents=True, exist_ok=True)
-        for problem in write_tables(paths, output):
+        for problem in filter(None, [*write_tables(paths, output), other_runs(arguments.results, paths)]):
             print(problem, file=sys.stderr)
-    print(render_summary(read_rows(output / SUMMARY, SummaryRow)))
+    summary, matched = read_rows(output / SUMMARY, SummaryRow), read_rows(output / MATCHED, MatchedRow)
+    print(render_tables(read_studies(output), summary, matched))
     return 0

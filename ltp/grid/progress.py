@@ -19,8 +19,8 @@ from ltp.common.errors import LTPError
 from ltp.common.io import write_text
 from ltp.grid.grid import Grid
 from ltp.grid.plan import run_tokens, stage_of, task_sizes
+from ltp.results.study_plan import PLAN
 
-STATE = ".progress.json"
 SAMPLE = 8  # the latest runs of a stage by which the rest of that stage is judged
 BASE_THREADS = 2  # of the base run: nothing else can run beside it, so it alone takes more than one core
 UNKNOWN_TOKENS = 100_000.0  # of a run on data whose size nobody knows yet
@@ -39,11 +39,11 @@ def start(grid: Grid, cores: int) -> None:
     }
     Path(grid.results_dir).mkdir(parents=True, exist_ok=True)
     state = {"started": time.time(), "cores": cores, "runs": runs}
-    write_text(Path(grid.results_dir, STATE), json.dumps(state))
+    write_text(Path(grid.results_dir, PLAN), json.dumps(state))
 
 
 def _state(results_dir: str | Path) -> dict[str, Any]:
-    path = Path(results_dir, STATE)
+    path = Path(results_dir, PLAN)
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return {key: state[key] for key in ("started", "cores", "runs")}
@@ -157,7 +157,7 @@ def final_summary(results_dir: str | Path) -> str:
     lines = [
         f"{what:<8}{path}"
         for what, path in (
-            ("tables", ", ".join(str(root / f"{name}.csv") for name in ("summary", "frontier", "runs"))),
+            ("tables", ", ".join(str(root / f"{name}.csv") for name in ("summary", "matched", "frontier", "runs"))),
             ("plots", root / "plots"),
             ("page", root / "index.html"),
         )

@@ -14,7 +14,7 @@ from ltp.report.drawn import by_cost, is_off_scale, percent, percent_sd, thresho
 from ltp.report.svg import BOTTOM, LEFT, RIGHT, Plot, ticks
 
 
-def tooltip_of(setting: Setting, metric: str) -> list[str]:
+def tooltip_of(setting: Setting, study: Study, metric: str) -> list[str]:
     """What a setting's mark says: scores and costs, seed by seed where there are several."""
 
     def spread(value: float | None) -> str:
@@ -28,16 +28,19 @@ def tooltip_of(setting: Setting, metric: str) -> list[str]:
         seed = f"seed {run.seed}: " if len(setting.runs) > 1 else ""
         test = f", test {run.scores['test']:.1f}" if seed else ""
         lines.append(f"{seed}validation {run.scores['validation']:.1f}{test}")
+    if missing := len(study.seeds) - len(setting.runs):
+        return [*lines, f"incomplete: {missing} of {len(study.seeds)} seeds missing, so it enters no comparison"]
     return [*lines, "on its method’s frontier" if setting.on_frontier else "beaten on validation"]
 
 
 def frontier_chart(study: Study, metric: str, link: Callable[[str], str]) -> Markup | None:
     """Test score against relative FLOPs: a mark a setting, a line along each method's frontier; None without settings.
 
-    The settings of the summary are ringed. ``link``: run → the element to lead to.
+    The settings of the summary are ringed; those that lack the run of a seed are crosses. ``link``: run → the element
+    to lead to.
     """
-    settings = by_cost(study.settings)
-    if not settings:
+    settings = by_cost([*study.settings, *study.incomplete])
+    if not study.settings:
         return None
     dense = [setting.score("test") for setting in settings if setting.method == "dense"]
     reported = study.reported()
@@ -59,15 +62,17 @@ def frontier_chart(study: Study, metric: str, link: Callable[[str], str]) -> Mar
         line = [(percent(setting), setting.score("test")) for setting in members if setting.on_frontier]
         plot.line(line, f"line {method}")
         for setting in sorted(members, key=lambda setting: setting.on_frontier):
-            _bars(plot, setting)
+            if setting not in study.incomplete:
+                _bars(plot, setting)
     for method in METHODS[::-1]:
         members = [setting for setting in settings if setting.method == method]
         for setting in sorted(members, key=lambda setting: setting.on_frontier):
-            classes = method + " open" * (not setting.on_frontier) + " chosen" * (setting in reported)
+            kind = " incomplete" if setting in study.incomplete else "" if setting.on_frontier else " open"
+            classes = method + kind + " chosen" * (setting in reported)
             lost = setting not in seen
             y = plot.height - BOTTOM - 6 if lost else plot.y(setting.score("test"))
-            tooltip = tooltip_of(setting, metric) + ["below the axis"] * lost
-            shape = "down" if lost else method
+            tooltip = tooltip_of(setting, study, metric) + ["below the axis"] * lost
+            shape = "down" if lost else "cross" if setting in study.incomplete else method
             plot.mark(shape, plot.x(percent(setting)), y, classes, tooltip, link(setting.runs[0].name))
     return plot.svg(f"Test {metric} against FLOPs, {len(settings)} settings")
 

@@ -36,3 +36,12 @@ def is_off_scale(setting: Setting, study: Study) -> bool:
 def thresholds_label(setting: Setting) -> str:
     """A setting's name without the hard stage's learning rate, which leaves the thresholds as they are."""
     return short_label(" ".join(part for part in setting.label.split() if not part.startswith("learning_rate=")))
+
+
+def incomplete_label(study: Study) -> str | None:
+    """What the marks of settings that lack the run of a seed mean; None where there are none."""
+    if not study.incomplete:
+        return None
+    counts = sorted({len(setting.runs) for setting in study.incomplete})
+    finished = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"incomplete: {finished} of {len(study.seeds)} seeds"

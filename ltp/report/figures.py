@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.study import Setting, Study
 from ltp.common.names import METHOD_NAMES, METHODS, METRIC_NAMES
-from ltp.report.drawn import by_cost, is_off_scale, percent, percent_sd, thresholds_label
+from ltp.report.drawn import by_cost, incomplete_label, is_off_scale, percent, percent_sd, thresholds_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,17 +76,18 @@ def accuracy_figure(study: Study) -> Figure:
     """Score against relative FLOPs: every setting, each method's frontier as a line, a band of one point below dense.
 
     Frontiers are picked on the validation split and drawn at their test figures, so a line need not rise throughout.
+    A setting that lacks the run of a seed is a cross, at the mean of its finished seeds: it enters no comparison.
     """
     figure, axes = _figure(3.1)
     name = METRIC_NAMES.get(study.metric, study.metric)
     axes.set_ylabel(f"Test {name}" + ("" if "×" in name else " (%)"))
     axes.set_xlabel("FLOPs relative to the dense model (%)")
-    settings = by_cost(study.settings)
+    settings, incomplete = by_cost(study.settings), by_cost(study.incomplete)
     if not settings:
         _empty(axes, "no finished runs")
         return figure
     dense = [setting for setting in settings if setting.method == "dense"]
-    below = {setting for setting in settings if is_off_scale(setting, study)}
+    below = {setting for setting in [*settings, *incomplete] if is_off_scale(setting, study)}
     size = 4.5 if len(settings) <= 40 else 3
     for method in METHODS:
         members = [setting for setting in settings if setting.method == method]
@@ -119,16 +120,21 @@ def accuracy_figure(study: Study) -> Figure:
             label=METHOD_NAMES[method],
             zorder=3,
         )
+    for setting in incomplete:
+        if setting not in below:
+            axes.plot(percent(setting), setting.score("test"), "x", color=COLOURS[setting.method], ms=size, mew=0.8)
     if dense:
         top = max(setting.score("test") for setting in dense)
         axes.axhspan(top - TOLERANCE, top, color="#dddddd", lw=0, label=f"within {TOLERANCE:g} point of dense")
     if any(not setting.on_frontier for setting in settings):
         grey = {"mfc": "white", "mec": "#555555", "mew": 0.8}
         axes.plot([], [], ls="none", marker="o", **grey, label="open: beaten on validation")
+    if incomplete:
+        axes.plot([], [], "x", color="#555555", mew=0.8, label=incomplete_label(study))
     if len(study.seeds) > 1:
         bars = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
         axes.errorbar([], [], yerr=[], **bars, label=f"bars: ± 1 sd, {len(study.seeds)} seeds")
-    _limit(axes, [setting for setting in settings if setting not in below], below)
+    _limit(axes, [setting for setting in [*settings, *incomplete] if setting not in below], below)
     _legend(figure, axes)
     return figure
 

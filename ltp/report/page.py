@@ -18,14 +18,17 @@ from typing import Any
 from ltp.analysis.csv_files import number, read_rows
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.labels import short_label
+from ltp.analysis.matched import MATCHED, MatchedRow
 from ltp.analysis.runs import read_runs
 from ltp.analysis.study import Study, studies_of
 from ltp.analysis.summary import SUMMARY, SummaryRow
 from ltp.common.io import write_text
-from ltp.common.names import METHOD_NAMES, METHODS, METRIC_NAMES
+from ltp.common.names import METHOD_NAMES, METHOD_PHRASES, METHODS, METRIC_NAMES
 from ltp.report.charts import frontier_chart, interval_chart, thresholds_chart, tokens_chart
+from ltp.report.comparison import at_equal_flops, matched_table, methods_of, unequal_tries, what_intervals_hold
+from ltp.report.drawn import incomplete_label
 from ltp.report.narrative import answer, facts_of, overview
-from ltp.report.numbers import fixed, signed, significant
+from ltp.report.numbers import fixed, signed, significant, unbroken
 from ltp.report.svg import outline
 from ltp.results.examples import EXAMPLES, Sentence, read_examples
 from ltp.settings.tasks import task_title
@@ -45,7 +48,8 @@ def write_page(results: str | os.PathLike, output: str | os.PathLike | None = No
     results = Path(results)
     output = Path(output) if output else results / PAGE
     runs = read_runs(results)
-    summary = read_rows(results / SUMMARY, SummaryRow)
+    summary, matched = read_rows(results / SUMMARY, SummaryRow), read_rows(results / MATCHED, MatchedRow)
+    studies = studies_of(runs)
     ids = {run.name: f"run-{count}" for count, run in enumerate(runs)}  # of its row in the table of runs
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -56,13 +60,15 @@ def write_page(results: str | os.PathLike, output: str | os.PathLike | None = No
     }  # fmt: skip
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     page = environment.get_template("page.html").render(
-        studies=[_section(results, study, summary, ids) for study in studies_of(runs)],
+        studies=[_section(results, study, summary, matched, ids) for study in studies],
         summary=[_summary_row(row, _span(summary)) for row in summary],
         several_models=len({row.model for row in summary}) > 1,
         overview=overview(summary),
+        intervals=unbroken(what_intervals_hold(studies)),
         facts=facts_of(runs, summary),
         method_names=METHOD_NAMES,
-        outlines={method: outline(method, 10, 8) for method in METHODS},
+        method_phrases=METHOD_PHRASES,
+        outlines={method: outline(method, 10, 8) for method in (*METHODS, "cross")},
         tolerance=f"{TOLERANCE:g}",
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=script,
@@ -73,9 +79,17 @@ def write_page(results: str | os.PathLike, output: str | os.PathLike | None = No
     return output
 
 
-def _section(results: Path, study: Study, summary: Sequence[SummaryRow], ids: Mapping[str, str]) -> dict[str, Any]:
+def _section(
+    results: Path,
+    study: Study,
+    summary: Sequence[SummaryRow],
+    matched: Sequence[MatchedRow],
+    ids: Mapping[str, str],
+) -> dict[str, Any]:
     """All that a task's section shows."""
     rows = [row for row in summary if (row.task, row.model) == (study.task, study.model)]
+    equal = [row for row in matched if (row.task, row.model) == (study.task, study.model)]
+    compared = methods_of(equal)
     metric = METRIC_NAMES.get(study.metric, study.metric)
     best = {run for setting in study.settings if setting.on_frontier for run in setting.runs}
     return {
@@ -84,8 +98,14 @@ def _section(results: Path, study: Study, summary: Sequence[SummaryRow], ids: Ma
         "model": study.model,
         "metric": metric,
         "answer": answer(rows, metric),
+        "equal_flops": unbroken(at_equal_flops(equal) or ""),
+        "equal": matched_table(equal),
+        "equal_methods": compared,
+        "rivals": compared[1:] if "ltp" in compared else [],
+        "tries": unequal_tries(study),
         "frontier": frontier_chart(study, metric, ids.__getitem__),
         "methods": [method for method in METHODS if study.of(method)],
+        "incomplete": incomplete_label(study),
         "tokens": tokens_chart(study),
         "thresholds": thresholds_chart(study),
         "layers": _layers(study),

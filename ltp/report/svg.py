@@ -80,7 +80,9 @@ class Plot:
 
 
 def outline(shape: str, x: float, y: float, r: float = 5) -> str:
-    """The path of a method's marker around (x, y); ``down`` is what lies below the axis, ``dot`` a small circle."""
+    """The path of a marker around (x, y): a method's, ``down`` (below the axis), ``cross`` (incomplete) or ``dot``."""
+    if shape == "cross":
+        return f"M{x - r:.1f} {y - r:.1f}L{x + r:.1f} {y + r:.1f}M{x - r:.1f} {y + r:.1f}L{x + r:.1f} {y - r:.1f}"
     if shape in ("ltp", "dot"):
         r = r if shape == "ltp" else 3
         return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z"
