@@ -3,8 +3,8 @@
 A method's curve runs along its frontier, picked on validation, to the dense model at 1.0; between two neighbouring
 settings the test score is interpolated linearly over their test FLOPs. Intervals are those of ltp.analysis.bootstrap
 over validation *and* test examples (drawn apart, since they are different examples): in each draw the frontier is
-picked anew on that draw's validation scores, so the luck of picking is in the interval. FLOPs are those of the
-whole splits in every draw.
+picked anew on that draw's validation scores, so the luck of picking is in the interval. FLOPs are
+not resampled: they are those of the splits as they are.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ltp.analysis.resample import Array
 from ltp.analysis.study import Setting
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
@@ -17,13 +18,13 @@ from ltp.settings.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS
 class Answers(NamedTuple):
     """A split's labels (N,) and, for each setting, the predictions of its runs (S, N), in the order of the seeds."""
 
-    labels: np.ndarray
-    predictions: list[np.ndarray]
+    labels: Array
+    predictions: list[Array]
 
 
 def read_answers(settings: Sequence[Setting], split: str) -> Answers:
     """The answers of settings on a split. Raises LTPError where files are damaged or runs differ in their labels."""
-    labels: list | None = None
+    labels: list[Any] | None = None
     predictions = []
     for setting in settings:
         rows = []

@@ -21,7 +21,11 @@ CONSTANT = 1e-12  # variance over mean square below which values count as equal:
 
 
 def resampled_scores(
-    metrics: Sequence[str], labels: Array, predictions: Array, resamples: int, rng: np.random.Generator
+    metrics: Sequence[str],
+    labels: Sequence[Any] | Array,
+    predictions: Sequence[Any] | Array,
+    resamples: int,
+    rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Scores of R runs on the examples (R,), and on each of B draws of them (R, B).
 
@@ -103,7 +107,8 @@ def _regression(
     size = len(labels)
 
     def scored(counts: Array) -> Array:
-        return np.mean([_correlations(name, labels, predictions, counts) for name in metrics], axis=0)
+        found = [_correlations(name, labels, predictions, counts) for name in metrics]
+        return np.asarray(np.mean(found, axis=0))
 
     drawn = []
     for rows in _blocks(resamples, size):

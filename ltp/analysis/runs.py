@@ -102,9 +102,15 @@ def _run(folder: Path, row: Mapping[str, str]) -> Run:
     settings = _with_prefix("setting_", row, str)
     settings.pop("seed", None)
     return Run(
-        directory=folder / row["run"],
-        name=row["run"],
-        **{key: row[key] for key in ("status", "reason", "task", "model", "method", "stage", "metric")},
+        folder / row["run"],
+        row["run"],
+        row["status"],
+        row["reason"],
+        row["task"],
+        row["model"],
+        row["method"],
+        row["stage"],
+        metric=row["metric"],
         seed=int(row["seed"]) if row["seed"] else None,
         label=row["setting"],
         settings=settings,

@@ -131,8 +131,8 @@ class Study:
     @cached_property
     def seeds(self) -> set[int]:
         """The seeds to compare: those that have a final dense run; without any, all that have a final run."""
-        final = [run for run in self.runs if run.is_final and run.seed is not None]
-        return {run.seed for run in final if run.method == "dense"} or {run.seed for run in final}
+        final = [(run.method, run.seed) for run in self.runs if run.is_final and run.seed is not None]
+        return {seed for method, seed in final if method == "dense"} or {seed for _, seed in final}
 
     @cached_property
     def settings(self) -> list[Setting]:

@@ -144,7 +144,7 @@ def _other_scores(setting: Setting) -> str:
             wanted = (split == "test" and name != primary) or (
                 split not in ("train", "validation", "test") and name == primary
             )
-            values = [of_run.get(split, {}).get(name) for of_run in metrics]
-            if wanted and name != "loss" and None not in values:
+            values = [value for of_run in metrics if (value := of_run.get(split, {}).get(name)) is not None]
+            if wanted and name != "loss" and len(values) == len(metrics):
                 found.append(f"{split}_{name}={100 * sum(values) / len(values):.2f}")
     return " ".join(found)

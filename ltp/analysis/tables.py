@@ -46,19 +46,15 @@ class FrontierRow:
     runs: list[str]
 
 
-def write_tables(
-    metrics_paths: Iterable[str | os.PathLike[str]],
-    output_dir: str | os.PathLike[str],
-    expected: Iterable[str | os.PathLike[str]] | None = None,
-) -> list[str]:
+def write_tables(metrics_paths: Iterable[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> list[str]:
     """Write the four tables, and their checksums, into ``output_dir``; returns the problems, one line each.
 
-    ``metrics_paths``: the metrics.json of every run. ``expected``: those that the grid asks for; what is not there
-    is listed as missing. config.json of every run is checked, and all files of the runs that summary.csv rests on.
+    ``metrics_paths``: the metrics.json of every run that the grid asks for; what is not there is listed as missing.
+    config.json of every run is checked, and all files of the runs that summary.csv rests on.
     Raises LTPError when the tables cannot be written.
     """
     output_dir = Path(output_dir)
-    paths = sorted({Path(path) for path in [*metrics_paths, *(expected or [])]})
+    paths = {Path(path) for path in metrics_paths}
     runs = sorted((load_run(path, output_dir) for path in paths), key=lambda run: run.name)
     frontier: list[FrontierRow] = []
     summary: list[SummaryRow] = []

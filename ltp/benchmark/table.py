@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltp.analysis.csv_files import read_csv
+from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.runs import RUNS, read_studies
 from ltp.common.errors import LTPError
 
@@ -62,7 +63,8 @@ def operating_points(results: str | Path) -> list[OperatingPoint]:
             run, base = learned.runs[0].directory, dense.runs[0].directory
             points.append(OperatingPoint(study.model, run, base, root / study.task / "data"))
     if not points:
-        raise LTPError(f"{root / RUNS}: no task has a learned setting within 1 point of dense; name the run to time")
+        why = f"no task has a learned setting within {TOLERANCE:g} point of dense; name the run to time"
+        raise LTPError(f"{root / RUNS}: {why}")
     return points
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.runs import read_studies
 from ltp.analysis.study import Run
 from ltp.common.errors import LTPError
@@ -53,11 +54,13 @@ def _chosen(results: Path, task: str) -> tuple[Run | None, str]:
     studies = [study for study in read_studies(results) if study.task == task]
     for study in studies:
         if point := study.operating_point("ltp"):
-            return point.runs[0], "cheapest within 1 point of dense on validation"
+            return point.runs[0], f"cheapest within {TOLERANCE:g} point of dense on validation"
     finished = [run for study in studies for run in study.runs if run.method == "ltp" and run.is_final]
     if not finished:
         return None, f"no finished run of learned thresholds on {task}"
-    return max(finished, key=lambda run: run.scores["validation"]), "best on validation; none within 1 point"
+    return max(
+        finished, key=lambda run: run.scores["validation"]
+    ), f"best on validation; none within {TOLERANCE:g} point"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

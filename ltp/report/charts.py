@@ -69,10 +69,10 @@ def frontier_chart(study: Study, metric: str, link: Callable[[str], str]) -> Mar
         for setting in sorted(members, key=lambda setting: setting.on_frontier):
             kind = " incomplete" if setting in study.incomplete else "" if setting.on_frontier else " open"
             classes = method + kind + " chosen" * (setting in reported)
-            lost = setting not in seen
-            y = plot.height - BOTTOM - 6 if lost else plot.y(setting.score("test"))
-            tooltip = tooltip_of(setting, study, metric) + ["below the axis"] * lost
-            shape = "down" if lost else "cross" if setting in study.incomplete else method
+            off_scale = setting not in seen
+            y = plot.height - BOTTOM - 6 if off_scale else plot.y(setting.score("test"))
+            tooltip = tooltip_of(setting, study, metric) + ["below the axis"] * off_scale
+            shape = "down" if off_scale else "cross" if setting in study.incomplete else method
             plot.mark(shape, plot.x(percent(setting)), y, classes, tooltip, link(setting.runs[0].name))
     return plot.svg(f"Test {metric} against FLOPs, {len(settings)} settings")
 
@@ -107,7 +107,7 @@ def tokens_chart(study: Study) -> Markup | None:
 
 
 def thresholds_chart(study: Study) -> Markup | None:
-    """Learned threshold of each layer, a line for each set of thresholds, the operating point's stressed."""
+    """Learned threshold of each layer, a line for each set of thresholds, the operating point's in full colour."""
     point = study.operating_point("ltp")
     found: dict[tuple[float, ...], Setting] = {}  # settings that differ in learning rate alone share their thresholds
     for setting in sorted(by_cost(study.of("ltp")), key=lambda s: (s is not point, not s.on_frontier)):
@@ -120,18 +120,18 @@ def thresholds_chart(study: Study) -> Markup | None:
     finals = [setting.value("final_token_threshold") for setting in found.values()]
     final = next((value for value in finals if value is not None), None)
     start = [1000 * final * layer / layers for layer in range(1, layers + 1)] if final else []
-    values = [0.0, *start, *(value for line in found for value in line)]
-    low, high = min(values), max(values)
+    heights = [0.0, *start, *(value for line in found for value in line)]
+    low, high = min(heights), max(heights)
     plot = Plot(480, 320, (1, max(layers, 2)), (low, low + 1.06 * (high - low) or 1.0), [])
     plot.axes(_layer_ticks(1, layers), "layer", "threshold on importance, 10⁻³")
     if start:
         plot.line(enumerate(start, 1), "line start")
-    for line, setting in reversed(found.items()):
-        stressed = "" if setting is point else " faint"
-        plot.line(enumerate(line, 1), f"line ltp{stressed}")
-        for layer, value in enumerate(line, 1):
+    for thresholds, setting in reversed(found.items()):
+        faint = "" if setting is point else " faint"
+        plot.line(enumerate(thresholds, 1), f"line ltp{faint}")
+        for layer, value in enumerate(thresholds, 1):
             tooltip = [f"LTP · {thresholds_label(setting)}", f"layer {layer}: {value / 1000:.5f}"]
-            plot.mark("dot", plot.x(layer), plot.y(value), f"ltp{stressed}", tooltip)
+            plot.mark("dot", plot.x(layer), plot.y(value), f"ltp{faint}", tooltip)
     return plot.svg("Learned threshold of each layer")
 
 

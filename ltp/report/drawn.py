@@ -23,7 +23,7 @@ def percent_sd(setting: Setting) -> float | None:
 
 
 def by_cost(settings: Iterable[Setting]) -> list[Setting]:
-    """Settings method by method, from cheap to dear on the test split."""
+    """Settings method by method, the cheapest on the test split first."""
     return sorted(settings, key=lambda s: (METHODS.index(s.method), s.flops("test"), s.label))
 
 

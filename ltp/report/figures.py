@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.study import Setting, Study
@@ -25,8 +25,8 @@ WIDTH, HEIGHT = 3.5, 2.75  # inches: one column of a two-column page
 MOST_THRESHOLD_LINES = 8
 COLOURS = {"dense": "#000000", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
 MARKERS = {"dense": "D", "ltp": "o", "topk": "s", "manual": "^"}
-LINES = {"dense": "-", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
-STYLE = {
+LINES: dict[str, Any] = {"dense": "-", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 8,
@@ -94,7 +94,7 @@ def accuracy_figure(study: Study) -> Figure:
         line = [setting for setting in members if setting.on_frontier]
         if not members:
             continue
-        style = {"color": COLOURS[method], "marker": MARKERS[method]}
+        style: dict[str, Any] = {"color": COLOURS[method], "marker": MARKERS[method]}
         for group, fill in ((line, COLOURS[method]), ([s for s in members if not s.on_frontier], "white")):
             seen = [setting for setting in group if setting not in below]
             axes.errorbar(
@@ -127,12 +127,12 @@ def accuracy_figure(study: Study) -> Figure:
         top = max(setting.score("test") for setting in dense)
         axes.axhspan(top - TOLERANCE, top, color="#dddddd", lw=0, label=f"within {TOLERANCE:g} point of dense")
     if any(not setting.on_frontier for setting in settings):
-        grey = {"mfc": "white", "mec": "#555555", "mew": 0.8}
+        grey: dict[str, Any] = {"mfc": "white", "mec": "#555555", "mew": 0.8}
         axes.plot([], [], ls="none", marker="o", **grey, label="open: beaten on validation")
     if incomplete:
         axes.plot([], [], "x", color="#555555", mew=0.8, label=incomplete_label(study))
     if len(study.seeds) > 1:
-        bars = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
+        bars: dict[str, Any] = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
         axes.errorbar([], [], yerr=[], **bars, label=f"bars: ± 1 sd, {len(study.seeds)} seeds")
     _limit(axes, [setting for setting in [*settings, *incomplete] if setting not in below], below)
     _legend(figure, axes)
@@ -166,7 +166,11 @@ def tokens_figure(study: Study) -> Figure:
     for setting in drawn:
         attention, ffn = setting.layers("attention_tokens"), setting.layers("ffn_tokens")
         method = setting.method
-        style = {"color": COLOURS[method], "marker": MARKERS[method], "ms": 4.5 if len(ffn) < 8 else 2.5}
+        style: dict[str, Any] = {
+            "color": COLOURS[method],
+            "marker": MARKERS[method],
+            "ms": 4.5 if len(ffn) < 8 else 2.5,
+        }
         xs = [layer + side for layer in range(1, len(ffn) + 1) for side in (-0.2, 0.2)]
         ys = [100 * tokens / attention[0] for pair in zip(attention, ffn, strict=True) for tokens in pair]
         axes.plot(xs, ys, color=style["color"], ls=LINES[method], zorder=2)
@@ -222,7 +226,7 @@ def thresholds_figure(study: Study) -> Figure:
     return figure
 
 
-def _shades(values: Sequence[float | None]) -> list:
+def _shades(values: Sequence[float | None]) -> list[Any]:
     """Colours from light to dark as the values rise, so that their order is seen in grey too."""
     from matplotlib import colormaps
 
@@ -230,7 +234,7 @@ def _shades(values: Sequence[float | None]) -> list:
     return [colormaps["viridis_r"](0.3 + 0.7 * (order.index(v or 0) / max(1, len(order) - 1))) for v in values]
 
 
-def _dashes(values: Sequence[float | None]) -> list:
+def _dashes(values: Sequence[float | None]) -> list[Any]:
     styles = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5))]
     order = sorted({value or 0 for value in values})
     return [styles[order.index(value or 0) % len(styles)] for value in values]

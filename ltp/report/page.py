@@ -37,7 +37,7 @@ PAGE = "index.html"
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def write_page(results: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
+def write_page(results: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Path:
     """Write the page of the tables in ``results``, by default beside them; returns its path.
 
     Tasks whose examples.json is missing get a page that says so. Raises LTPError for tables or examples that are
@@ -170,7 +170,7 @@ def _span(summary: Sequence[SummaryRow]) -> tuple[float, float]:
 
 
 def _summary_row(row: SummaryRow, span: tuple[float, float]) -> dict[str, Any]:
-    values = (row.difference, row.difference_low, row.difference_high)
-    whisker = None if None in values else interval_chart(*values, span)
+    values = [value for value in (row.difference, row.difference_low, row.difference_high) if value is not None]
+    whisker = interval_chart(values[0], values[1], values[2], span) if values else None
     name = METRIC_NAMES.get(row.metric, row.metric)
     return {**vars(row), "whisker": whisker, "title": task_title(row.task), "metric_name": name}

@@ -28,7 +28,7 @@ KINDS = {
 DPI = 300
 
 
-def write_plots(tables_dir: str | os.PathLike, output_dir: str | os.PathLike) -> list[Path]:
+def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLike[str]) -> list[Path]:
     """Draw the figures of every task in the tables; returns the files written.
 
     A task without finished runs gets figures that say so. Raises LTPError for missing or damaged tables.

@@ -84,7 +84,7 @@ def _json_types(hint: Any) -> tuple[type | None, ...]:
 SCHEMA_TYPES = {key: _json_types(hint) for key, hint in typing.get_type_hints(RunMetrics).items()}
 
 
-def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> RunManifest:
+def write_run(directory: str | os.PathLike[str], metrics: Mapping[str, Any]) -> RunManifest:
     """Finish a run: write metrics.json, last and atomically, over the files that lie in ``directory``.
 
     ``metrics`` has the keys of SCHEMA_TYPES; schema, kind, files and fingerprint are added. A complete run
@@ -126,7 +126,7 @@ def read_metrics(path: str | os.PathLike[str]) -> RunManifest:
     return cast(RunManifest, metrics)
 
 
-def write_predictions(directory: str | os.PathLike, predictions: Mapping[str, Mapping[str, Any]]) -> None:
+def write_predictions(directory: str | os.PathLike[str], predictions: Mapping[str, Mapping[str, Any]]) -> None:
     """Write predictions.json: split → {"labels": [...], "predictions": [...]}, in one order for every run."""
     for split, columns in predictions.items():
         if len(columns["labels"]) != len(columns["predictions"]):
@@ -137,10 +137,10 @@ def write_predictions(directory: str | os.PathLike, predictions: Mapping[str, Ma
     write_json(Path(directory) / PREDICTIONS, predictions, indent=None)
 
 
-def read_predictions(directory: str | os.PathLike) -> dict[str, dict[str, list]]:
+def read_predictions(directory: str | os.PathLike[str]) -> dict[str, dict[str, list[Any]]]:
     """A run's predictions, after checking them against the sha256 in its metrics.json. Raises LTPError."""
     path = Path(directory) / PREDICTIONS
     why = file_problem(path, read_metrics(directory)["files"].get(PREDICTIONS))
     if why:
         raise LTPError(f"{shown(path)}: {why}; {FIX}")
-    return json.loads(path.read_bytes())
+    return cast(dict[str, dict[str, list[Any]]], json.loads(path.read_bytes()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from ltp.common.errors import LTPError
@@ -11,7 +12,7 @@ from ltp.common.io import shown
 PLAN = ".progress.json"  # written by ltp.grid.progress
 
 
-def planned_runs(results: str | Path) -> list[Path] | None:
+def planned_runs(results: str | os.PathLike[str]) -> list[Path] | None:
     """The directories of the runs that the study in this folder asks for; None where no workflow has started in it.
 
     Raises LTPError for a damaged plan.

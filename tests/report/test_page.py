@@ -45,7 +45,7 @@ def study(tmp_path_factory):
     """A study of two tasks and two seeds, one run diverged, example sentences for one task."""
     root = tmp_path_factory.mktemp("study")
     paths = write_study(root, (0, 1)) + write_study(root, (0, 1), task="sst2", dense=0.91)
-    write_tables(paths, root, expected=[root / "sst2/seed~1/topk/keep_rate~0.9/hard/lr~2e-05/metrics.json"])
+    write_tables([*paths, root / "sst2/seed~1/topk/keep_rate~0.9/hard/lr~2e-05/metrics.json"], root)
     row = next(row for row in table(root, "summary.csv") if row["method"] == "ltp")
     write_examples(
         root / "rotten_tomatoes/examples.json", [sentence(f"a film {ATTACK} & more"), sentence("so it goes")],
