@@ -13,7 +13,7 @@ include: "workflow/rules/soft.smk"
 include: "workflow/rules/hard.smk"
 include: "workflow/rules/baselines.smk"
 include: "workflow/rules/tables.smk"
-include: "workflow/rules/report.smk"
+include: "workflow/rules/plots.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/speed.smk"
 

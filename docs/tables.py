@@ -44,7 +44,7 @@ def read(name: str) -> list[dict[str, str]]:
 def render(name: str) -> str:
     """A table in Markdown, and below it where its numbers come from."""
     rows = read(name)
-    if "ltp_minus" in rows[0] or "relative_flops" in rows[0] and "score_low" in rows[0]:
+    if "ltp_minus" in rows[0] or ("relative_flops" in rows[0] and "score_low" in rows[0]):
         lines = _matched(rows)
     elif "test_score" in rows[0]:
         lines = _summary(rows)
@@ -128,7 +128,9 @@ def take(name: str, results: Path) -> None:
         runs = [row for row in csv.DictReader(file) if row["status"] == "complete"]
     origin = {
         "commit": _only(row["environment_commit"] for row in runs),
-        "machine": _only(f"{row['environment_device_name']}, {row['environment_threads']} thread(s) a run" for row in runs),
+        "machine": _only(
+            f"{row['environment_device_name']}, {row['environment_threads']} thread(s) a run" for row in runs
+        ),
         "date": max(row["timing_finished_at"] for row in runs)[:10],
     }
     for table in ("summary", "matched"):

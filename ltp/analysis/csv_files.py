@@ -1,4 +1,4 @@
-"""TODO"""
+"""CSV tables: how rows are written, and read back as what they were written from."""
 
 from __future__ import annotations
 
@@ -6,18 +6,35 @@ import csv
 import io
 import json
 import os
+import typing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar
 
-from ltp.analysis.study import number
 from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256, shown
 
 CHECKSUMS = ".tables.json"  # beside the tables: the sha256 of each
+Row = TypeVar("Row")
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def number(value: Any) -> str:
+    """A value as tables show it: shortest decimal form of twelve digits, lists joined by semicolons."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, (list, tuple)):
+        return ";".join(map(number, value))
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV under a header line; a column that a row lacks stays empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -25,7 +42,42 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def read_csv(path: str | os.PathLike, columns: Sequence[str], maker: str = "tables") -> list[dict[str, str]]:
+def columns_of(kind: type) -> tuple[str, ...]:
+    """The columns of a table whose rows are instances of this dataclass."""
+    return tuple(field.name for field in fields(kind))
+
+
+def rows_text(kind: type[Row], rows: Iterable[Row]) -> str:
+    """Instances of a dataclass as CSV, a column for each of its fields."""
+    return csv_text(columns_of(kind), (vars(row) for row in rows))
+
+
+def read_rows(path: str | os.PathLike[str], kind: type[Row]) -> list[Row]:
+    """The rows of :func:`rows_text`. Raises LTPError as :func:`read_csv`, and for a cell of another type."""
+    hints = typing.get_type_hints(kind)
+    rows = []
+    for line, cells in enumerate(read_csv(path, columns_of(kind)), 2):
+        try:
+            rows.append(kind(**{name: _value(cells[name], hint) for name, hint in hints.items()}))
+        except ValueError:
+            raise LTPError(
+                f"{shown(path)}: line {line} has text for a number; make it again with `ltp tables`"
+            ) from None
+    return rows
+
+
+def _value(cell: str, hint: Any) -> Any:
+    """A cell as a field of this type: text, a number, a list of text; an empty one is None where that is allowed."""
+    if isinstance(hint, UnionType):
+        if not cell:
+            return None
+        hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is list:
+        return cell.split(";") if cell else []
+    return hint(cell)
+
+
+def read_csv(path: str | os.PathLike[str], columns: Sequence[str], maker: str = "tables") -> list[dict[str, str]]:
     """Rows of a table, as text. Raises LTPError when it is missing, cut, changed, or lacks one of ``columns``.
 
     ``maker``: the command that writes such a table.
@@ -51,11 +103,11 @@ def read_csv(path: str | os.PathLike, columns: Sequence[str], maker: str = "tabl
 
 
 def _is_changed(path: Path) -> bool:
-    """Whether a table has a seal beside it that it no longer matches."""
+    """Whether a table has a checksum beside it that it no longer matches."""
     try:
-        sealed = json.loads((path.parent / CHECKSUMS).read_text(encoding="utf-8")).get(path.name)
+        checksum = json.loads((path.parent / CHECKSUMS).read_text(encoding="utf-8")).get(path.name)
     except FileNotFoundError:
         return False
     except (ValueError, AttributeError):
         return True
-    return sealed is not None and sealed != file_sha256(path)
+    return checksum is not None and checksum != file_sha256(path)

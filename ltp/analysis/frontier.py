@@ -1,10 +1,12 @@
-"""TODO"""
+"""Which settings are worth having: the frontier of score and FLOPs, and the point on it to deploy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ltp.analysis.study import Setting
+if TYPE_CHECKING:
+    from ltp.analysis.study import Setting
 
 TOLERANCE = 1.0  # points below the dense score at which a setting still counts as being as good
 

@@ -1,78 +1,193 @@
-"""From runs to what a study says: settings over seeds, the frontier, the operating points.
+"""A study of one task and encoder: its runs, their settings over seeds, and what is picked of them.
 
 A *setting* is what the runs of one method with the same settings have in common, whatever their seed. Settings are
-picked on the validation split and reported on the test split.
+picked on the validation split and reported on the test split. The same classes are made from the metrics.json of
+the runs (ltp.analysis.load) and from the tables (ltp.analysis.runs).
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from ltp.common.names import METHODS
+from ltp.analysis.frontier import frontier, operating_point
+from ltp.common.names import FINAL_STAGES, METHODS
+from ltp.results.run import RunManifest
 
-FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
-# What tells a method's settings apart even if the study has but one; whatever else varies is added to a label.
-LABEL_KEYS = {
-    "dense": (),
-    "ltp": ("temperature", "lambda"),
-    "topk": ("token_keep_rate",),
-    "manual": ("final_token_threshold",),
-}
+UNKNOWN = ""  # the task, encoder, method or stage of a run whose metrics are missing and whose path does not name it
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
-    """One run as the tables see it; ``metrics`` is the content of metrics.json, None when it cannot be trusted."""
+    """One run. Of a run that is missing or damaged, only what its path says is known; it enters no figure."""
 
     directory: Path
     name: str  # the directory, relative to the tables
     status: str  # complete, diverged, missing, damaged
     reason: str = ""
-    metrics: dict[str, Any] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)  # what the path alone tells of a run without metrics
+    task: str = UNKNOWN
+    model: str = UNKNOWN
+    method: str = UNKNOWN
+    stage: str = UNKNOWN
+    seed: int | None = None
     label: str = ""
+    metric: str = ""  # the primary one
+    settings: dict[str, Any] = field(default_factory=dict)  # what shaped the run, its seed apart
+    scores: dict[str, float] = field(default_factory=dict)  # split → the primary metric, in points
+    relative_flops: dict[str, float] = field(default_factory=dict)  # split → share of the dense model's
+    gflops: dict[str, float] = field(default_factory=dict)  # split → GFLOPs a sentence
+    layers: dict[str, list[float]] = field(default_factory=dict)  # threshold, attention_tokens, ffn_tokens; (L,)
+    examples: dict[str, int] = field(default_factory=dict)  # split → count
+    environment: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0  # what the run took
+    metrics: RunManifest | None = None  # all of metrics.json; None where it cannot be trusted or was not read
 
-    def get(self, key: str) -> Any:
-        """A top-level fact (task, model, method, stage, seed), of its metrics or else of its path."""
-        return (self.metrics or self.facts).get(key)
+    @cached_property
+    def setting_key(self) -> tuple[str, str]:
+        """What the runs of a setting share: their method and settings."""
+        return self.method, json.dumps(self.settings, sort_keys=True)
 
-    def score(self, split: str) -> float | None:
-        """The primary metric, in points."""
-        value = self.metrics["metrics"].get(split, {}).get(self.metrics["primary_metric"])
-        return None if value is None else 100 * value
-
-    def flops(self, split: str, key: str = "relative") -> float | None:
-        """``relative`` FLOPs (share of dense), ``gflops`` or ``dense_gflops`` a sentence."""
-        return self.metrics["flops"].get(split, {}).get(key)
-
-    def usable(self) -> bool:
-        """Whether the run is complete and has all figures that a comparison needs."""
-        if self.status != "complete":
-            return False
-        return None not in [f(split) for split in ("validation", "test") for f in (self.score, self.flops)]
+    @property
+    def is_final(self) -> bool:
+        """Whether this is a model to deploy, not a step on the way, with all figures that a comparison needs."""
+        figures = (self.scores, self.relative_flops)
+        has_all = all(split in of_split for of_split in figures for split in ("validation", "test"))
+        return self.status == "complete" and self.stage in FINAL_STAGES and has_all
 
 
-@dataclass
+@dataclass(eq=False)
 class Setting:
     """The runs of one setting, one a seed, in the order of the seeds."""
 
-    method: str
-    label: str
     runs: list[Run]
+    on_frontier: bool = False  # no other setting of the method beats it on validation
+
+    @property
+    def method(self) -> str:
+        """The pruning method, or dense."""
+        return self.runs[0].method
+
+    @property
+    def label(self) -> str:
+        """The values that distinguish it from other settings of the method."""
+        return self.runs[0].label
 
     def score(self, split: str) -> float:
         """Mean over seeds of the primary metric, in points."""
-        return fmean(run.score(split) for run in self.runs)
+        return fmean(run.scores[split] for run in self.runs)
 
-    def flops(self, split: str, key: str = "relative") -> float:
-        """Mean over seeds of relative FLOPs or GFLOPs."""
-        return fmean(run.flops(split, key) for run in self.runs)
+    def score_sd(self, split: str) -> float | None:
+        """Its standard deviation over seeds; None for one seed."""
+        return deviation(run.scores[split] for run in self.runs)
+
+    def flops(self, split: str) -> float:
+        """Mean over seeds of the FLOPs relative to the dense model's."""
+        return fmean(run.relative_flops[split] for run in self.runs)
+
+    def flops_sd(self, split: str) -> float | None:
+        """Their standard deviation over seeds; None for one seed."""
+        return deviation(run.relative_flops[split] for run in self.runs)
+
+    def gflops(self, split: str) -> float:
+        """Mean over seeds of the GFLOPs a sentence."""
+        return fmean(run.gflops[split] for run in self.runs)
+
+    def layers(self, name: str) -> list[float]:
+        """Mean over seeds of threshold, attention_tokens or ffn_tokens: (L,); empty where the runs have none."""
+        lists = [run.layers[name] for run in self.runs if name in run.layers]
+        return [fmean(values) for values in zip(*lists, strict=True)] if lists else []
+
+    def value(self, key: str) -> float | None:
+        """A number among the settings, such as lambda; None where there is none."""
+        value = self.runs[0].settings.get(key)
+        return None if value is None else float(value)
+
+
+@dataclass(eq=False)
+class Study:
+    """The runs of one task and encoder, whatever has become of them."""
+
+    task: str
+    model: str
+    runs: list[Run]
+
+    @property
+    def metric(self) -> str:
+        """The primary metric; "score" where no run names one."""
+        return next((run.metric for run in self.runs if run.metric), "score")
+
+    def leave_out(self, run: Run, reason: str) -> None:
+        """Take a run for damaged from here on."""
+        run.status, run.reason = "damaged", reason
+        for name in ("seeds", "settings", "incomplete"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def seeds(self) -> set[int]:
+        """The seeds to compare: those that have a final dense run; without any, all that have a final run."""
+        final = [(run.method, run.seed) for run in self.runs if run.is_final and run.seed is not None]
+        return {seed for method, seed in final if method == "dense"} or {seed for _, seed in final}
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """The final settings that have a run for each of the seeds, by method and FLOPs on validation.
+
+        A mean over the seeds that happened to survive would flatter a setting that sometimes diverges.
+        """
+        settings = [setting for setting in self._grouped() if len(setting.runs) == len(self.seeds)]
+        for method in METHODS:
+            members = [setting for setting in settings if setting.method == method]
+            for i in frontier([(setting.score("validation"), setting.flops("validation")) for setting in members]):
+                members[i].on_frontier = True
+        return settings
+
+    @cached_property
+    def incomplete(self) -> list[Setting]:
+        """The final settings that lack the run of a seed: they enter no comparison."""
+        return [setting for setting in self._grouped() if len(setting.runs) < len(self.seeds)]
+
+    def _grouped(self) -> list[Setting]:
+        groups: dict[tuple[str, str], dict[int, Run]] = defaultdict(dict)
+        for run in self.runs:
+            if run.is_final and run.seed in self.seeds:
+                groups[run.setting_key][run.seed] = run
+        settings = [Setting([members[seed] for seed in sorted(members)]) for members in groups.values()]
+        return sorted(settings, key=lambda s: (METHODS.index(s.method), s.flops("validation"), s.runs[0].name))
+
+    @property
+    def dense(self) -> Setting | None:
+        """The dense setting; of several, the best on validation."""
+        dense = [setting for setting in self.settings if setting.method == "dense"]
+        return max(dense, key=lambda setting: setting.score("validation"), default=None)
+
+    def of(self, method: str) -> list[Setting]:
+        """The settings of a method."""
+        return [setting for setting in self.settings if setting.method == method]
+
+    def operating_point(self, method: str) -> Setting | None:
+        """A pruning method's cheapest setting within TOLERANCE points of dense on validation; None: there is none."""
+        dense = self.dense
+        return operating_point(self.of(method), dense) if dense and method != "dense" else None
+
+    def reported(self) -> list[Setting]:
+        """What the summary reports: dense, and each method's operating point."""
+        points = [self.dense, *(self.operating_point(method) for method in METHODS[1:])]
+        return [setting for setting in points if setting]
+
+    def representatives(self) -> list[Setting]:
+        """A setting for each pruning method: its operating point, or without one its best on validation."""
+        found = []
+        for method in METHODS[1:]:
+            members = [setting for setting in self.of(method) if setting.on_frontier]
+            best = max(members, key=lambda setting: setting.score("validation"), default=None)
+            found.append(self.operating_point(method) or best)
+        return [setting for setting in found if setting]
 
 
 def deviation(values: Iterable[float]) -> float | None:
@@ -81,62 +196,15 @@ def deviation(values: Iterable[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def number(value: Any) -> str:
-    """A value as tables show it: shortest decimal form of twelve digits, lists joined by semicolons."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    if isinstance(value, (list, tuple)):
-        return ";".join(map(number, value))
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
+def studies_of(runs: Iterable[Run]) -> list[Study]:
+    """The runs by task and encoder; one without an encoder, since it never finished, belongs to its task's studies.
 
-
-def settings_of(run: Run) -> dict[str, Any]:
-    """What shaped a run, its seed apart."""
-    settings = run.metrics["settings"] if run.metrics else run.facts.get("settings", {})
-    return {key: value for key, value in settings.items() if key != "seed"}
-
-
-def label_runs(runs: Sequence[Run]) -> None:
-    """Give every run of one task a label: the settings that tell it from others of its method and stage."""
-    groups: dict[tuple, list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[run.get("method"), run.get("stage")].append(run)
-    for (method, _), members in groups.items():
-        values: dict[str, set[str]] = defaultdict(set)
-        known = [settings_of(run) for run in members if run.metrics]
-        for settings in known:
-            for key, value in settings.items():
-                values[key].add(number(value))
-        first = LABEL_KEYS.get(method, ())
-        keys = [*first, *sorted(key for key in values if key not in first and len(values[key]) > 1)]
-        for run in members:
-            settings = settings_of(run)
-            run.label = " ".join(f"{key}={number(settings[key])}" for key in keys if settings.get(key) is not None)
-
-
-def by_setting(runs: Sequence[Run], seeds: set[int]) -> list[Setting]:
-    """The final runs of one task as settings; a setting that is not complete for all of ``seeds`` is left out.
-
-    A mean over the seeds that happened to survive would flatter a setting that sometimes diverges.
+    A task none of whose runs has an encoder is a study without one. Runs of no known task are in none.
     """
-    groups: dict[tuple[str, str], dict[int, Run]] = defaultdict(dict)
-    for run in runs:
-        if run.usable() and run.get("stage") in FINAL_STAGES and run.get("seed") in seeds:
-            key = (run.get("method"), json.dumps(settings_of(run), sort_keys=True))
-            groups[key][run.get("seed")] = run
-    settings = [
-        Setting(method, members[min(members)].label, [members[seed] for seed in sorted(members)])
-        for (method, _), members in groups.items()
-        if set(members) == seeds
+    runs = list(runs)
+    keys = {(run.task, run.model) for run in runs if run.task and run.model}
+    keys |= {(run.task, UNKNOWN) for run in runs if run.task and run.task not in {task for task, _ in keys}}
+    return [
+        Study(task, model, [run for run in runs if run.task == task and run.model in (model, UNKNOWN)])
+        for task, model in sorted(keys)
     ]
-    return sorted(settings, key=lambda s: (METHODS.index(s.method), s.flops("validation"), s.runs[0].name))
-
-
-def seeds_to_compare(runs: Sequence[Run]) -> set[int]:
-    """The seeds that have a sound dense run; without any, all seeds that have a finished run."""
-    final = [run for run in runs if run.usable() and run.get("stage") in FINAL_STAGES]
-    return {run.get("seed") for run in final if run.get("method") == "dense"} or {run.get("seed") for run in final}

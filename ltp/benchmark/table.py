@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltp.analysis.csv_files import read_csv
-from ltp.analysis.summary import SUMMARY_COLUMNS
-from ltp.analysis.tables import SUMMARY
+from ltp.analysis.frontier import TOLERANCE
+from ltp.analysis.runs import RUNS, read_studies
 from ltp.common.errors import LTPError
 
 COLUMNS = {
@@ -57,20 +57,17 @@ class OperatingPoint:
 
 
 def operating_points(results: str | Path) -> list[OperatingPoint]:
-    """The learned runs that summary.csv picks, of several seeds the first's. Raises LTPError where there is none."""
+    """Each task's operating point of learned thresholds: of several seeds, the first. Raises LTPError for none."""
     root = Path(results)
-    first = {
-        (row["task"], row["method"]): (row["model"], root / row["runs"].split(";")[0])
-        for row in read_csv(root / SUMMARY, SUMMARY_COLUMNS)
-        if row["runs"]
-    }
-    points = [
-        OperatingPoint(model, run, first[task, "dense"][1], root / task / "data")
-        for (task, method), (model, run) in first.items()
-        if method == "ltp"
-    ]
+    points = []
+    for study in read_studies(root):
+        dense, learned = study.dense, study.operating_point("ltp")
+        if dense and learned:
+            run, base = learned.runs[0].directory, dense.runs[0].directory
+            points.append(OperatingPoint(study.model, run, base, root / study.task / "data"))
     if not points:
-        raise LTPError(f"{root / SUMMARY}: no task has a learned setting within 1 point of dense; name the run to time")
+        why = f"no task has a learned setting within {TOLERANCE:g} point of dense; name the run to time"
+        raise LTPError(f"{root / RUNS}: {why}")
     return points
 
 

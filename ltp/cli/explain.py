@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from ltp.analysis.csv_files import read_csv
-from ltp.analysis.study import FINAL_STAGES
-from ltp.analysis.summary import SUMMARY_COLUMNS
-from ltp.analysis.tables import RUNS, RUNS_COLUMNS, SUMMARY
+from ltp.analysis.frontier import TOLERANCE
+from ltp.analysis.runs import read_studies
+from ltp.analysis.study import Run
 from ltp.common.errors import LTPError
 from ltp.models.explain import explain, load
 from ltp.report.sentences import render, use_colour
@@ -33,16 +31,16 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
     """
     folder = Path(folder)
     results, path = folder.parent, folder / EXAMPLES
-    row, why = _chosen(results, folder.name)
-    if row is None:
+    chosen, why = _chosen(results, folder.name)
+    if chosen is None:
         write_examples(path, [], run=None, reason=why)
         return path
-    model, tokenizer, max_length = load(results / row["run"])
+    model, tokenizer, max_length = load(chosen.directory)
     from ltp.text.dataset import load as load_data
     from ltp.text.tokenizer import check_tokenizer
 
     splits, info = load_data(folder / "data")
-    check_tokenizer(results / row["run"], folder / "data", info)
+    check_tokenizer(chosen.directory, folder / "data", info)
     test = splits["test"]
     count = min(count, len(test))
     picked = [test[round((i + 0.5) * len(test) / count - 0.5)] for i in range(count)]
@@ -53,25 +51,23 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
         Sentence(**{**vars(sentence), "expected": names[example["labels"]] if names else f"{example['labels']:.2f}"})
         for sentence, example in zip(explain(model, tokenizer, texts, max_length), picked, strict=True)
     ]
-    facts = {"run": row["run"], "setting": row["setting"], "model": row["model"], "reason": why, "split": "test"}
+    facts = {"run": chosen.name, "setting": chosen.label, "model": chosen.model, "reason": why, "split": "test"}
     write_examples(path, sentences, **facts, test_examples=len(test))
     return path
 
 
-def _chosen(results: Path, task: str) -> tuple[Mapping[str, str] | None, str]:
-    """The row of runs.csv of the ltp run to explain, and why it is that one; None and why there is none."""
-    runs = {row["run"]: row for row in read_csv(results / RUNS, RUNS_COLUMNS)}
-    summary = read_csv(results / SUMMARY, SUMMARY_COLUMNS)
-    for row in summary:
-        if row["task"] == task and row["method"] == "ltp" and row["runs"]:
-            return runs[row["runs"].split(";")[0]], "cheapest within 1 point of dense on validation"
-    finished = [
-        row for row in runs.values()
-        if (row["task"], row["method"], row["status"]) == (task, "ltp", "complete") and row["stage"] in FINAL_STAGES
-    ]  # fmt: skip
+def _chosen(results: Path, task: str) -> tuple[Run | None, str]:
+    """The ltp run to explain, and why it is that one; None and why there is none."""
+    studies = [study for study in read_studies(results) if study.task == task]
+    for study in studies:
+        if point := study.operating_point("ltp"):
+            return point.runs[0], f"cheapest within {TOLERANCE:g} point of dense on validation"
+    finished = [run for study in studies for run in study.runs if run.method == "ltp" and run.is_final]
     if not finished:
         return None, f"no finished run of learned thresholds on {task}"
-    return max(finished, key=lambda row: float(row["validation_score"])), "best on validation; none within 1 point"
+    return max(
+        finished, key=lambda run: run.scores["validation"]
+    ), f"best on validation; none within {TOLERANCE:g} point"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

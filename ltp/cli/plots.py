@@ -12,7 +12,7 @@ EXAMPLE = "ltp plots results --output figures"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp plots``."""
-    parser.add_argument("tables", help="folder with runs.csv, frontier.csv and summary.csv")
+    parser.add_argument("tables", help="folder of the tables (runs.csv)")
     parser.add_argument("--output", help="folder for the figures; unset: plots/ in the folder of the tables")
 
 

@@ -1,13 +1,22 @@
-"""TODO"""
+"""The names of methods, stages, metrics and selections, and how readers see them: one table of labels for all."""
 
 from __future__ import annotations
 
 METHODS = ("dense", "ltp", "topk", "manual")
 STAGES = ("base", "soft", "hard")
+FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 PACKAGED_TASKS = ("rotten_tomatoes", "imdb")
 
+# A method in a legend or a table, and in a sentence.
+METHOD_NAMES = {"dense": "dense", "ltp": "LTP", "topk": "top-k", "manual": "manual thresholds"}
+METHOD_PHRASES = {
+    "dense": "no pruning",
+    "ltp": "learned thresholds",
+    "topk": "top-k pruning",
+    "manual": "thresholds set by hand",
+}
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -17,4 +26,12 @@ METRIC_NAMES = {
     "pearson": "Pearson correlation × 100",
     "spearman": "Spearman correlation × 100",
     "mean": "mean of the metrics × 100",
+}
+
+# Which examples a setting is picked on and which it is reported on, by how the data got its test split.
+SELECTION_NOTES = {
+    "split": "picked on the validation split, reported on the test split; both cut out of the training text",
+    "half": "picked on one half of the validation split, reported on the other",
+    "validation": "picked and reported on the same validation split, as in the paper",
+    "given": "picked on the validation split, reported on the data's own test split",
 }

@@ -25,8 +25,8 @@ from ltp.grid.plan import run_tokens, stage_of
 from ltp.grid.sizes import task_sizes
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
+from ltp.results.study_plan import PLAN
 
-STATE = ".progress.json"
 SAMPLE = 8  # the time left for a stage is estimated from so many of its latest runs
 BASE_THREADS = 2  # threads of the base run, the only one with more than one, since nothing else can run beside it
 UNKNOWN_TOKENS = 100_000.0  # assumed for a run whose data are not prepared and of unknown size
@@ -48,13 +48,13 @@ def start(grid: Grid, cores: int) -> None:
     }
     Path(grid.results_dir).mkdir(parents=True, exist_ok=True)
     state = {"started": time.time(), "cores": cores, "runs": runs}
-    write_text(Path(grid.results_dir, STATE), json.dumps(state))
+    write_text(Path(grid.results_dir, PLAN), json.dumps(state))
     for line in warn_of_unequal_candidates(grid, sizes):
         print(line, file=sys.stderr)
 
 
 def _state(results_dir: str | Path) -> dict[str, Any]:
-    path = Path(results_dir, STATE)
+    path = Path(results_dir, PLAN)
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return {key: state[key] for key in ("started", "cores", "runs")}
@@ -171,7 +171,7 @@ def final_summary(results_dir: str | Path) -> str:
     lines = [
         f"{what:<8}{path}"
         for what, path in (
-            ("tables", ", ".join(str(root / f"{name}.csv") for name in ("summary", "frontier", "runs"))),
+            ("tables", ", ".join(str(root / f"{name}.csv") for name in ("summary", "matched", "frontier", "runs"))),
             ("plots", root / "plots"),
             ("page", root / "index.html"),
         )

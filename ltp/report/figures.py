@@ -1,4 +1,4 @@
-"""The figures of a study, drawn from points on the test split.
+"""The figures of a study, drawn from its settings on the test split.
 
 Methods differ in marker and line style as well as in colour (Okabe and Ito's palette), so every figure can be read
 in grey and by the colour-blind. Sizes fit one column of a two-column page.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import nan
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltp.analysis.frontier import TOLERANCE
-from ltp.analysis.points import Point
-from ltp.analysis.summary import short_label
-from ltp.common.names import METHODS, METRIC_NAMES
+from ltp.analysis.study import Setting, Study
+from ltp.common.names import METHOD_NAMES, METHODS, METRIC_NAMES
+from ltp.report.drawn import by_cost, incomplete_label, is_off_scale, percent, percent_sd, thresholds_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
 
 WIDTH, HEIGHT = 3.5, 2.75  # inches: one column of a two-column page
-OFF_SCALE = 15.0  # points below dense at which the accuracy axis ends: a collapsed run must not flatten the rest
 MOST_THRESHOLD_LINES = 8
-NAMES = {"dense": "dense", "ltp": "LTP", "topk": "top-k", "manual": "manual thresholds"}
 COLOURS = {"dense": "#000000", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
 MARKERS = {"dense": "D", "ltp": "o", "topk": "s", "manual": "^"}
-LINES = {"dense": "-", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
-STYLE = {
+LINES: dict[str, Any] = {"dense": "-", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 8,
@@ -74,34 +72,36 @@ def _legend(figure: Figure, axes: Axes) -> None:
     )
 
 
-def accuracy_figure(points: Sequence[Point], metric: str) -> Figure:
+def accuracy_figure(study: Study) -> Figure:
     """Score against relative FLOPs: every setting, each method's frontier as a line, a band of one point below dense.
 
     Frontiers are picked on the validation split and drawn at their test figures, so a line need not rise throughout.
+    A setting that lacks the run of a seed is a cross, at the mean of its finished seeds: it enters no comparison.
     """
     figure, axes = _figure(3.1)
-    name = METRIC_NAMES.get(metric, metric)
+    name = METRIC_NAMES.get(study.metric, study.metric)
     axes.set_ylabel(f"Test {name}" + ("" if "×" in name else " (%)"))
     axes.set_xlabel("FLOPs relative to the dense model (%)")
-    if not points:
+    settings, incomplete = by_cost(study.settings), by_cost(study.incomplete)
+    if not settings:
         _empty(axes, "no finished runs")
         return figure
-    dense = [point for point in points if point.method == "dense"]
-    below = {point for point in points if dense and point.score < dense[0].score - OFF_SCALE}
-    size = 4.5 if len(points) <= 40 else 3
+    dense = [setting for setting in settings if setting.method == "dense"]
+    below = {setting for setting in [*settings, *incomplete] if is_off_scale(setting, study)}
+    size = 4.5 if len(settings) <= 40 else 3
     for method in METHODS:
-        members = [point for point in points if point.method == method]
-        line = [point for point in members if point.on_frontier]
+        members = [setting for setting in settings if setting.method == method]
+        line = [setting for setting in members if setting.on_frontier]
         if not members:
             continue
-        style = {"color": COLOURS[method], "marker": MARKERS[method]}
-        for group, fill in ((line, COLOURS[method]), ([p for p in members if not p.on_frontier], "white")):
-            seen = [point for point in group if point not in below]
+        style: dict[str, Any] = {"color": COLOURS[method], "marker": MARKERS[method]}
+        for group, fill in ((line, COLOURS[method]), ([s for s in members if not s.on_frontier], "white")):
+            seen = [setting for setting in group if setting not in below]
             axes.errorbar(
-                [point.flops for point in seen],
-                [point.score for point in seen],
-                xerr=[nan if point.flops_sd is None else point.flops_sd for point in seen],
-                yerr=[nan if point.score_sd is None else point.score_sd for point in seen],
+                [percent(setting) for setting in seen],
+                [setting.score("test") for setting in seen],
+                xerr=[nan if (sd := percent_sd(setting)) is None else sd for setting in seen],
+                yerr=[nan if (sd := setting.score_sd("test")) is None else sd for setting in seen],
                 **style,
                 mfc=fill,
                 mew=0.8,
@@ -112,65 +112,74 @@ def accuracy_figure(points: Sequence[Point], metric: str) -> Figure:
                 zorder=3 if group is line else 2.5,
             )
         axes.plot(
-            [point.flops for point in line],
-            [point.score for point in line],
+            [percent(setting) for setting in line],
+            [setting.score("test") for setting in line],
             **style,
             ms=size,
             ls="none" if method == "dense" else LINES[method],
-            label=NAMES[method],
+            label=METHOD_NAMES[method],
             zorder=3,
         )
+    for setting in incomplete:
+        if setting not in below:
+            axes.plot(percent(setting), setting.score("test"), "x", color=COLOURS[setting.method], ms=size, mew=0.8)
     if dense:
-        top = max(point.score for point in dense)
+        top = max(setting.score("test") for setting in dense)
         axes.axhspan(top - TOLERANCE, top, color="#dddddd", lw=0, label=f"within {TOLERANCE:g} point of dense")
-    if any(not point.on_frontier for point in points):
-        grey = {"mfc": "white", "mec": "#555555", "mew": 0.8}
+    if any(not setting.on_frontier for setting in settings):
+        grey: dict[str, Any] = {"mfc": "white", "mec": "#555555", "mew": 0.8}
         axes.plot([], [], ls="none", marker="o", **grey, label="open: beaten on validation")
-    seeds = max(len(point.rows) for point in points)
-    if seeds > 1:
-        bars = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
-        axes.errorbar([], [], yerr=[], **bars, label=f"bars: ± 1 sd, {seeds} seeds")
-    _limit(axes, [point for point in points if point not in below], below)
+    if incomplete:
+        axes.plot([], [], "x", color="#555555", mew=0.8, label=incomplete_label(study))
+    if len(study.seeds) > 1:
+        bars: dict[str, Any] = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
+        axes.errorbar([], [], yerr=[], **bars, label=f"bars: ± 1 sd, {len(study.seeds)} seeds")
+    _limit(axes, [setting for setting in [*settings, *incomplete] if setting not in below], below)
     _legend(figure, axes)
     return figure
 
 
-def _limit(axes: Axes, points: Sequence[Point], below: set[Point]) -> None:
-    """Axis limits for ``points``; what lies ``below`` is marked at the edge and named in the label."""
-    highest = max(point.score + (point.score_sd or 0) for point in points)
-    lowest = min(point.score - (point.score_sd or 0) for point in points)
+def _limit(axes: Axes, settings: Sequence[Setting], below: set[Setting]) -> None:
+    """Axis limits for ``settings``; what lies ``below`` is marked at the edge and named in the label."""
+    highest = max(setting.score("test") + (setting.score_sd("test") or 0) for setting in settings)
+    lowest = min(setting.score("test") - (setting.score_sd("test") or 0) for setting in settings)
     room = max(0.06 * (highest - lowest), 0.3)
     axes.set_ylim(lowest - room, highest + room)
     if below:
-        for point in sorted(below, key=lambda point: point.label):
-            axes.plot(point.flops, lowest - room, "v", color=COLOURS[point.method], clip_on=False, zorder=4)
-        worst = min(below, key=lambda point: (point.score, point.flops))
+        for setting in sorted(below, key=lambda setting: setting.label):
+            axes.plot(percent(setting), lowest - room, "v", color=COLOURS[setting.method], clip_on=False, zorder=4)
+        worst = min(below, key=lambda setting: (setting.score("test"), setting.flops("test")))
         many = "1 setting" if len(below) == 1 else f"{len(below)} settings"
-        note = f"▼ off the axis: {many}, lowest {worst.score:.1f} at {worst.flops:.0f} %"
+        note = f"▼ off the axis: {many}, lowest {worst.score('test'):.1f} at {percent(worst):.0f} %"
         axes.set_xlabel(f"{axes.get_xlabel()}\n{note}")
 
 
-def tokens_figure(chosen: Sequence[Point]) -> Figure:
-    """Share of a sentence's tokens that enters each layer's attention and its feed-forward, one line a point."""
+def tokens_figure(study: Study) -> Figure:
+    """Share of a sentence's tokens that enters each layer's attention and its feed-forward, one line a method."""
     figure, axes = _figure(2.95)
     axes.set_xlabel("Layer (filled: into attention, open: into feed-forward)")
     axes.set_ylabel("Tokens (% of the sentence)")
-    chosen = [point for point in chosen if point.layers("layer_attention_tokens")]
-    if not chosen:
+    drawn = [setting for setting in study.representatives() if setting.layers("attention_tokens")]
+    if not drawn:
         _empty(axes, "no finished runs that prune")
         return figure
-    for point in chosen:
-        attention, ffn = point.layers("layer_attention_tokens"), point.layers("layer_ffn_tokens")
-        style = {"color": COLOURS[point.method], "marker": MARKERS[point.method], "ms": 4.5 if len(ffn) < 8 else 2.5}
+    for setting in drawn:
+        attention, ffn = setting.layers("attention_tokens"), setting.layers("ffn_tokens")
+        method = setting.method
+        style: dict[str, Any] = {
+            "color": COLOURS[method],
+            "marker": MARKERS[method],
+            "ms": 4.5 if len(ffn) < 8 else 2.5,
+        }
         xs = [layer + side for layer in range(1, len(ffn) + 1) for side in (-0.2, 0.2)]
         ys = [100 * tokens / attention[0] for pair in zip(attention, ffn, strict=True) for tokens in pair]
-        axes.plot(xs, ys, color=style["color"], ls=LINES[point.method], zorder=2)
+        axes.plot(xs, ys, color=style["color"], ls=LINES[method], zorder=2)
         axes.plot(xs[::2], ys[::2], **style, ls="none", zorder=3)
         axes.plot(xs[1::2], ys[1::2], **style, ls="none", mfc="white", mew=0.8, zorder=3)
-        label = f"{NAMES[point.method].split()[0]}: {point.flops:.0f} % of FLOPs"
-        axes.plot([], [], **style, ls=LINES[point.method], label=label)
+        label = f"{METHOD_NAMES[method].split()[0]}: {percent(setting):.0f} % of FLOPs"
+        axes.plot([], [], **style, ls=LINES[method], label=label)
     axes.set_ylim(0, 105)
-    _layer_axis(axes, len(chosen[0].layers("layer_ffn_tokens")))
+    _layer_axis(axes, len(drawn[0].layers("ffn_tokens")))
     _legend(figure, axes)
     return figure
 
@@ -181,16 +190,16 @@ def _layer_axis(axes: Axes, layers: int) -> None:
     axes.grid(False, axis="x")
 
 
-def thresholds_figure(points: Sequence[Point]) -> Figure:
+def thresholds_figure(study: Study) -> Figure:
     """Learned threshold of each layer, one line for each pair of temperature and λ, and the line they start from."""
     figure, axes = _figure()
     axes.set_xlabel("Layer")
     axes.set_ylabel(r"Threshold on token importance ($10^{-3}$)")
-    found: dict[tuple[float, ...], Point] = {}  # hard runs that differ in learning rate alone share their thresholds
-    for point in sorted(points, key=lambda point: not point.on_frontier):
-        values = tuple(1000 * value for value in point.layers("layer_threshold"))
-        if point.method == "ltp" and values:
-            found.setdefault(values, point)
+    found: dict[tuple[float, ...], Setting] = {}  # settings that differ in learning rate alone share their thresholds
+    for setting in sorted(by_cost(study.of("ltp")), key=lambda setting: not setting.on_frontier):
+        values = tuple(1000 * value for value in setting.layers("threshold"))
+        if values:
+            found.setdefault(values, setting)
     if not found:
         _empty(axes, "no finished runs with learned thresholds")
         return figure
@@ -200,15 +209,13 @@ def thresholds_figure(points: Sequence[Point]) -> Figure:
         lines = [lines[round(i * last / (MOST_THRESHOLD_LINES - 1))] for i in range(MOST_THRESHOLD_LINES)]
     layers = len(lines[0][0])
     xs = range(1, layers + 1)
-    shades = _shades([_setting(point, "lambda") for _, point in lines])
-    dashes = _dashes([_setting(point, "temperature") for _, point in lines])
+    shades = _shades([setting.value("lambda") for _, setting in lines])
+    dashes = _dashes([setting.value("temperature") for _, setting in lines])
     ends = []
-    for (values, point), shade, dash in zip(lines, shades, dashes, strict=True):
+    for (values, setting), shade, dash in zip(lines, shades, dashes, strict=True):
         axes.plot(xs, values, color=shade, ls=dash, marker="o", ms=2.5 if layers < 13 else 1.5)
-        # The hard stage's learning rate is no part of the name: it leaves thresholds as they are.
-        parts = [part for part in point.label.split() if not part.startswith("learning_rate=")]
-        ends.append((values[-1], short_label(" ".join(parts)), shade))
-    final = _setting(lines[0][1], "final_token_threshold")
+        ends.append((values[-1], thresholds_label(setting), shade))
+    final = lines[0][1].value("final_token_threshold")
     if final is not None:
         start = [1000 * final * layer / layers for layer in xs]
         axes.plot(xs, start, color="#777777", lw=0.9, ls=(0, (1, 1.5)))
@@ -219,12 +226,7 @@ def thresholds_figure(points: Sequence[Point]) -> Figure:
     return figure
 
 
-def _setting(point: Point, key: str) -> float | None:
-    value = point.rows[0].get(f"setting_{key}")
-    return float(value) if value else None
-
-
-def _shades(values: Sequence[float | None]) -> list:
+def _shades(values: Sequence[float | None]) -> list[Any]:
     """Colours from light to dark as the values rise, so that their order is seen in grey too."""
     from matplotlib import colormaps
 
@@ -232,7 +234,7 @@ def _shades(values: Sequence[float | None]) -> list:
     return [colormaps["viridis_r"](0.3 + 0.7 * (order.index(v or 0) / max(1, len(order) - 1))) for v in values]
 
 
-def _dashes(values: Sequence[float | None]) -> list:
+def _dashes(values: Sequence[float | None]) -> list[Any]:
     styles = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.5, 1, 1.5))]
     order = sorted({value or 0 for value in values})
     return [styles[order.index(value or 0) % len(styles)] for value in values]

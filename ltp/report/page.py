@@ -15,23 +15,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltp.analysis.csv_files import read_csv
+from ltp.analysis.csv_files import number, read_rows
 from ltp.analysis.frontier import TOLERANCE
-from ltp.analysis.points import Point, chosen_points, setting_points
-from ltp.analysis.summary import SUMMARY_COLUMNS, short_label
-from ltp.analysis.tables import LAYERS, RUNS, RUNS_COLUMNS, SUMMARY
+from ltp.analysis.labels import short_label
+from ltp.analysis.matched import MATCHED, MatchedRow
+from ltp.analysis.runs import read_runs
+from ltp.analysis.study import Study, studies_of
+from ltp.analysis.summary import SUMMARY, SummaryRow
 from ltp.common.io import write_text
-from ltp.common.names import METHODS, METRIC_NAMES
-from ltp.report import svg as charts
-from ltp.report.figures import NAMES
-from ltp.report.narrative import Row, answer, facts_of, fixed, overview, signed, significant, task_title
+from ltp.common.names import METHOD_NAMES, METHOD_PHRASES, METHODS, METRIC_NAMES
+from ltp.report.charts import frontier_chart, interval_chart, thresholds_chart, tokens_chart
+from ltp.report.comparison import at_equal_flops, matched_table, methods_of, unequal_tries, what_intervals_hold
+from ltp.report.drawn import incomplete_label
+from ltp.report.narrative import answer, facts_of, overview
+from ltp.report.numbers import fixed, signed, significant, unbroken
+from ltp.report.svg import outline
 from ltp.results.examples import EXAMPLES, Sentence, read_examples
+from ltp.settings.tasks import task_title
 
 PAGE = "index.html"
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def write_page(results: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
+def write_page(results: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Path:
     """Write the page of the tables in ``results``, by default beside them; returns its path.
 
     Tasks whose examples.json is missing get a page that says so. Raises LTPError for tables or examples that are
@@ -41,25 +47,28 @@ def write_page(results: str | os.PathLike, output: str | os.PathLike | None = No
 
     results = Path(results)
     output = Path(output) if output else results / PAGE
-    runs = read_csv(results / RUNS, (*RUNS_COLUMNS, *LAYERS))
-    summary = read_csv(results / SUMMARY, SUMMARY_COLUMNS)
-    for number, row in enumerate(runs):
-        row["id"] = f"run-{number}"
-    studies = [_study(results, task, model, runs, summary) for task, model in _studies(runs)]
+    runs = read_runs(results)
+    summary, matched = read_rows(results / SUMMARY, SummaryRow), read_rows(results / MATCHED, MatchedRow)
+    studies = studies_of(runs)
+    ids = {run.name: f"run-{count}" for count, run in enumerate(runs)}  # of its row in the table of runs
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"fixed": fixed, "signed": signed, "significant": significant, "setting": short_label}
+    environment.filters |= {
+        "fixed": fixed, "signed": signed, "significant": significant, "setting": short_label, "value": number
+    }  # fmt: skip
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     page = environment.get_template("page.html").render(
-        studies=studies,
+        studies=[_section(results, study, summary, matched, ids) for study in studies],
         summary=[_summary_row(row, _span(summary)) for row in summary],
-        several_models=len({row["model"] for row in summary}) > 1,
+        several_models=len({row.model for row in summary}) > 1,
         overview=overview(summary),
+        intervals=unbroken(what_intervals_hold(studies)),
         facts=facts_of(runs, summary),
-        method_names=NAMES,
-        outlines={method: charts.outline(method, 10, 8) for method in METHODS},
+        method_names=METHOD_NAMES,
+        method_phrases=METHOD_PHRASES,
+        outlines={method: outline(method, 10, 8) for method in (*METHODS, "cross")},
         tolerance=f"{TOLERANCE:g}",
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=script,
@@ -70,46 +79,49 @@ def write_page(results: str | os.PathLike, output: str | os.PathLike | None = No
     return output
 
 
-def _studies(runs: Sequence[Row]) -> list[tuple[str, str]]:
-    """(task, model) of every study; runs without a model (never finished) belong to their task's first study."""
-    found = sorted({(row["task"], row["model"]) for row in runs if row["task"] and row["model"]})
-    tasks = {task for task, _ in found}
-    return sorted(found + [(task, "") for task in {row["task"] for row in runs} - tasks - {""}])
-
-
-def _study(results: Path, task: str, model: str, runs: Sequence[Row], summary: Sequence[Row]) -> dict[str, Any]:
+def _section(
+    results: Path,
+    study: Study,
+    summary: Sequence[SummaryRow],
+    matched: Sequence[MatchedRow],
+    ids: Mapping[str, str],
+) -> dict[str, Any]:
     """All that a task's section shows."""
-    own = [row for row in runs if row["task"] == task and row["model"] in (model, "")]
-    rows = [row for row in summary if (row["task"], row["model"]) == (task, model)]
-    points = setting_points(own)
-    picked = {row["runs"] for row in rows}
-    stressed = chosen_points(points, picked)
-    metric = next((METRIC_NAMES.get(row["metric"], row["metric"]) for row in own if row["metric"]), "score")
-    ids = {row["run"]: row["id"] for row in own}
+    rows = [row for row in summary if (row.task, row.model) == (study.task, study.model)]
+    equal = [row for row in matched if (row.task, row.model) == (study.task, study.model)]
+    compared = methods_of(equal)
+    metric = METRIC_NAMES.get(study.metric, study.metric)
+    best = {run for setting in study.settings if setting.on_frontier for run in setting.runs}
     return {
-        "task": task,
-        "title": task_title(task),
-        "model": model,
+        "task": study.task,
+        "title": task_title(study.task),
+        "model": study.model,
         "metric": metric,
         "answer": answer(rows, metric),
-        "frontier": charts.frontier_chart(points, picked, metric, ids.__getitem__),
-        "methods": [method for method in METHODS if any(point.method == method for point in points)],
-        "tokens": charts.tokens_chart(stressed),
-        "thresholds": charts.thresholds_chart(points, picked),
-        "layers": _layers(stressed),
-        "examples": _examples(results, task, model, ids),
-        "runs": own,
-        "unfinished": Counter(row["status"] for row in own if row["status"] != "complete"),
+        "equal_flops": unbroken(at_equal_flops(equal) or ""),
+        "equal": matched_table(equal),
+        "equal_methods": compared,
+        "rivals": compared[1:] if "ltp" in compared else [],
+        "tries": unequal_tries(study),
+        "frontier": frontier_chart(study, metric, ids.__getitem__),
+        "methods": [method for method in METHODS if study.of(method)],
+        "incomplete": incomplete_label(study),
+        "tokens": tokens_chart(study),
+        "thresholds": thresholds_chart(study),
+        "layers": _layers(study),
+        "examples": _examples(results, study.task, study.model, ids),
+        "runs": [{"id": ids[run.name], "run": run, "on_frontier": run in best} for run in study.runs],
+        "unfinished": Counter(run.status for run in study.runs if run.status != "complete"),
     }
 
 
-def _layers(stressed: Sequence[Point]) -> dict[str, Any] | None:
-    """The numbers behind the two charts of layers, a row a layer, at the operating points."""
-    points = [point for point in stressed if point.layers("layer_ffn_tokens")]
-    if not points:
+def _layers(study: Study) -> dict[str, Any] | None:
+    """The numbers behind the two charts of layers, a row a layer, of a setting for each method."""
+    settings = [setting for setting in study.representatives() if setting.layers("ffn_tokens")]
+    if not settings:
         return None
-    learned = next((point.layers("layer_threshold") for point in points if point.method == "ltp"), [])
-    columns = [(point.method, point.layers("layer_ffn_tokens")) for point in points]
+    learned = next((setting.layers("threshold") for setting in settings if setting.method == "ltp"), [])
+    columns = [(setting.method, setting.layers("ffn_tokens")) for setting in settings]
     count = max(len(values) for _, values in columns)
     rows = [
         {
@@ -119,7 +131,7 @@ def _layers(stressed: Sequence[Point]) -> dict[str, Any] | None:
         }
         for layer in range(count)
     ]
-    whole = points[0].layers("layer_attention_tokens")[0]
+    whole = settings[0].layers("attention_tokens")[0]
     return {"methods": [method for method, _ in columns], "rows": rows, "whole": whole, "learned": bool(learned)}
 
 
@@ -151,16 +163,14 @@ def _shown(sentence: Sentence) -> dict[str, Any]:
     return {"sentence": sentence, "words": words, "after": after, "right": right}
 
 
-def _span(summary: Sequence[Row]) -> tuple[float, float]:
+def _span(summary: Sequence[SummaryRow]) -> tuple[float, float]:
     """What the whiskers of a table span: all intervals, the tolerance and zero."""
-    ends = [float(row[key]) for row in summary for key in ("difference_low", "difference_high") if row[key]]
+    ends = [end for row in summary for end in (row.difference_low, row.difference_high) if end is not None]
     return min([-1.2 * TOLERANCE, *ends]), max([0.4 * TOLERANCE, *ends])
 
 
-def _summary_row(row: Row, span: tuple[float, float]) -> dict[str, Any]:
-    whisker = None
-    if row["difference"]:
-        values = (float(row[key]) for key in ("difference", "difference_low", "difference_high"))
-        whisker = charts.interval_chart(*values, span)
-    name = METRIC_NAMES.get(row["metric"], row["metric"])
-    return {**row, "whisker": whisker, "title": task_title(row["task"]), "metric_name": name}
+def _summary_row(row: SummaryRow, span: tuple[float, float]) -> dict[str, Any]:
+    values = [value for value in (row.difference, row.difference_low, row.difference_high) if value is not None]
+    whisker = interval_chart(values[0], values[1], values[2], span) if values else None
+    name = METRIC_NAMES.get(row.metric, row.metric)
+    return {**vars(row), "whisker": whisker, "title": task_title(row.task), "metric_name": name}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256, first_line
@@ -12,6 +12,35 @@ from ltp.results.manifest import file_problem
 
 SCHEMA = 1
 INFO, TOKENIZER = "task.json", "tokenizer"
+
+
+class DataInfo(TypedDict):
+    """What task.json says of a directory of data."""
+
+    schema: int
+    task: str
+    kind: str  # classification or regression
+    label_names: list[str] | None  # None for a regression
+    num_labels: int
+    metrics: list[str]
+    primary_metric: str
+    text_columns: list[str]
+    label_column: str
+    max_length: int  # tokens
+    model: str
+    model_revision: str | None
+    source: dict[str, Any]
+    selection: str  # a key of ltp.common.names.SELECTION_NOTES
+    selection_note: str
+    split_seed: int
+    examples: dict[str, int]  # split → count
+    mean_length: dict[str, float]  # split → tokens
+    files: dict[str, int]  # split → bytes of its Arrow files
+    fingerprint: str
+    sha256: NotRequired[dict[str, str]]  # file → checksum; data made by an early version has none
+    seal: NotRequired[str]
+    tokenizer_sha256: NotRequired[str]  # the next two likewise
+    inputs: NotRequired[dict[str, str]]  # local file → sha256
 
 
 def verify(directory: str | Path) -> list[str]:
@@ -29,7 +58,7 @@ def verify(directory: str | Path) -> list[str]:
     return [f"{path}: {why}; {fix}" for path, why in found if why]
 
 
-def read_info(directory: str | Path) -> dict[str, Any]:
+def read_info(directory: str | Path) -> DataInfo:
     """What a data directory's task.json says. Raises LTPError where it is missing, damaged or of another schema."""
     path = Path(directory) / INFO
     if not path.is_file():
@@ -43,7 +72,7 @@ def read_info(directory: str | Path) -> dict[str, Any]:
         raise LTPError(f"{path}: schema {found!r}, expected {SCHEMA}; run `ltp data` again")
     if "seal" in info and info["seal"] != canonical_sha256({k: v for k, v in info.items() if k != "seal"}):
         raise LTPError(f"{path}: does not match its own checksum (damaged or edited by hand); run `ltp data` again")
-    return info
+    return cast(DataInfo, info)
 
 
 def split_size(folder: Path) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypedDict, cast
 
 from ltp.common.errors import LTPError
 from ltp.common.io import plain, shown, write_json
@@ -21,35 +23,78 @@ PREDICTIONS = "predictions.json"
 STATUSES = ("complete", "diverged")
 CHECKPOINT = "checkpoint"  # the folder of a training's resumable state, inside its run directory
 
+
+class Flops(TypedDict):
+    """What a split costs, a sentence on average."""
+
+    gflops: float
+    dense_gflops: float  # of the same model without pruning
+    relative: float  # the first over the second
+
+
+class Layers(TypedDict):
+    """One number a layer, on the test split."""
+
+    threshold: list[float] | None  # None where the pruning rule has none
+    attention_tokens: list[float]  # tokens a sentence that enter the layer's attention
+    ffn_tokens: list[float]  # and its feed-forward
+
+
+class OptionalMetrics(TypedDict, total=False):
+    """Keys that some runs lack: earlier versions did not write the last two, nor do runs without them now."""
+
+    teacher: dict[str, Any] | None  # path and fingerprint of the dense run that distillation learned from
+    tokenizer_sha256: str  # of the tokenizer that made the data
+    encoder: dict[
+        str, Any
+    ]  # of base runs: name, source, revision (the commit, or None), sha256 of the weights
+
+
+class RunMetrics(OptionalMetrics):
+    """What a stage says of its run: the content of metrics.json without what write_run adds."""
+
+    status: str  # one of STATUSES
+    reason: str | None  # why a run diverged
+    task: str
+    model: str  # the encoder
+    method: str
+    stage: str
+    seed: int
+    settings: dict[str, Any]
+    primary_metric: str
+    metrics: dict[str, dict[str, float | None]]  # split → metric → fraction; None where it was not finite
+    examples: dict[str, int]  # split → count
+    flops: dict[str, Flops]  # split → cost
+    layers: Layers
+    data_fingerprint: str
+    parent: dict[str, Any] | None  # path and fingerprint of the run or conversion that this one started from
+    environment: dict[str, Any]
+    timing: dict[str, Any]  # the only part that may differ between two identical runs
+
+
+class RunManifest(RunMetrics):
+    """metrics.json as :func:`read_metrics` returns it."""
+
+    schema: int
+    kind: str
+    files: dict[str, str]  # name → sha256
+    fingerprint: str
+
+
+def _json_types(hint: Any) -> tuple[type | None, ...]:
+    """The types that a value of this hint may have once it is JSON: ``float | None`` → (float, None)."""
+    parts = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    plain_types = (dict if typing.is_typeddict(part) else typing.get_origin(part) or part for part in parts)
+    return tuple(None if kind is NoneType else kind for kind in plain_types)
+
+
 # Key of metrics.json → the types it may have (None is null). write_run adds schema, kind, files, fingerprint.
-SCHEMA_TYPES: dict[str, tuple[type | None, ...]] = {
-    "status": (str,),
-    "reason": (str, None),
-    "task": (str,),
-    "model": (str,),
-    "method": (str,),
-    "stage": (str,),
-    "seed": (int,),
-    "settings": (dict,),
-    "primary_metric": (str,),
-    "metrics": (dict,),  # split → metric → fraction
-    "examples": (dict,),  # split → count
-    "flops": (dict,),  # split → gflops, dense_gflops, relative
-    "layers": (dict,),  # threshold, attention_tokens, ffn_tokens → one number a layer
-    "data_fingerprint": (str,),
-    "parent": (dict, None),
-    "environment": (dict,),
-    "timing": (dict,),  # the only part that may differ between two identical runs
-}
-# Keys that some runs lack: earlier versions did not write the last two, nor do runs without them now.
-OPTIONAL_TYPES: dict[str, tuple[type | None, ...]] = {
-    "teacher": (dict, None),  # path and fingerprint of the dense run that distillation learned from
-    "tokenizer_sha256": (str,),  # of the tokenizer that made the data
-    "encoder": (dict,),  # of base runs: name, source, revision (the resolved commit, or null), sha256 of the weights
-}
+_TYPES = {key: _json_types(hint) for key, hint in typing.get_type_hints(RunMetrics).items()}
+SCHEMA_TYPES = {key: types for key, types in _TYPES.items() if key in RunMetrics.__required_keys__}
+OPTIONAL_TYPES = {key: types for key, types in _TYPES.items() if key in RunMetrics.__optional_keys__}
 
 
-def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def write_run(directory: str | os.PathLike[str], metrics: Mapping[str, Any]) -> RunManifest:
     """Finish a run: write metrics.json, last and atomically, over the files that lie in ``directory``.
 
     ``metrics`` has the keys of SCHEMA_TYPES; schema, kind, files and fingerprint are added. A complete run
@@ -62,7 +107,7 @@ def write_run(directory: str | os.PathLike, metrics: Mapping[str, Any]) -> dict[
         for name in ("config.json", PREDICTIONS):
             if not (path.parent / name).is_file():
                 raise LTPError(f"{shown(path.parent)}: lacks {name}, which a complete run must hold")
-    return write_manifest(path, "run", metrics)
+    return cast(RunManifest, write_manifest(path, "run", metrics))
 
 
 def _check_schema(path: Path, metrics: Mapping[str, Any]) -> None:
@@ -81,7 +126,7 @@ def _check_schema(path: Path, metrics: Mapping[str, Any]) -> None:
             raise LTPError(f"{name}: {key} is {metrics[key]!r}, expected one of {', '.join(allowed)}; {FIX}")
 
 
-def read_metrics(path: str | os.PathLike) -> dict[str, Any]:
+def read_metrics(path: str | os.PathLike[str]) -> RunManifest:
     """The metrics of a run, given its directory or its metrics.json; schema and fingerprint are checked.
 
     Raises LTPError naming the file when it is missing, cut, edited, or of another schema version.
@@ -91,10 +136,10 @@ def read_metrics(path: str | os.PathLike) -> dict[str, Any]:
         path = path / METRICS
     metrics = read_manifest(path, "run")
     _check_schema(path, metrics)
-    return metrics
+    return cast(RunManifest, metrics)
 
 
-def write_predictions(directory: str | os.PathLike, predictions: Mapping[str, Mapping[str, Any]]) -> None:
+def write_predictions(directory: str | os.PathLike[str], predictions: Mapping[str, Mapping[str, Any]]) -> None:
     """Write predictions.json: split → {"labels": [...], "predictions": [...]}, in one order for every run."""
     for split, columns in predictions.items():
         if len(columns["labels"]) != len(columns["predictions"]):
@@ -105,10 +150,10 @@ def write_predictions(directory: str | os.PathLike, predictions: Mapping[str, Ma
     write_json(Path(directory) / PREDICTIONS, predictions, indent=None)
 
 
-def read_predictions(directory: str | os.PathLike) -> dict[str, dict[str, list]]:
+def read_predictions(directory: str | os.PathLike[str]) -> dict[str, dict[str, list[Any]]]:
     """A run's predictions, after checking them against the sha256 in its metrics.json. Raises LTPError."""
     path = Path(directory) / PREDICTIONS
     why = file_problem(path, read_metrics(directory)["files"].get(PREDICTIONS))
     if why:
         raise LTPError(f"{shown(path)}: {why}; {FIX}")
-    return json.loads(path.read_bytes())
+    return cast(dict[str, dict[str, list[Any]]], json.loads(path.read_bytes()))

@@ -175,3 +175,9 @@ def get_task(
     if "metrics" in given and "primary_metric" not in given:
         given["primary_metric"] = "mean" if "mean" in given["metrics"] else next(iter(given["metrics"]), "accuracy")
     return Task(name, **given) if known is None else replace(known, **given)
+
+
+def task_title(name: str) -> str:
+    """A task's name for readers: GLUE's own spelling (SST-2); of another name in lower case, words with capitals."""
+    known = TASKS[name].download_folder if name in TASKS else None
+    return known or (name.replace("_", " ").title() if name.islower() else name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256, file_sha256, write_json
+from ltp.common.names import SELECTION_NOTES
 from ltp.results.checkpoint import checkpoint_files, positions, read_config
 from ltp.results.dataset import INFO, SCHEMA, TOKENIZER, split_size
 from ltp.settings.data import DataSettings
@@ -17,7 +18,7 @@ from ltp.settings.local_files import text_files
 from ltp.settings.tasks import Task
 from ltp.text.encoder import encoder_source, resolve_model, resolved_commit
 from ltp.text.sources import read_source
-from ltp.text.splitting import SELECTION_NOTES, SPLITS, split_examples
+from ltp.text.splitting import SPLITS, split_examples
 from ltp.text.tokenizer import load_tokenizer, tokenizer_sha256
 
 if TYPE_CHECKING:

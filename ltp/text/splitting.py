@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 Frames = dict[str, "pd.DataFrame"]
 
 SPLITS = ("train", "validation", "test", "test_mismatched")
-SELECTION_NOTES = {
-    "split": "picked on the validation split, reported on the test split; both cut out of the training text",
-    "half": "picked on one half of the validation split, reported on the other",
-    "validation": "picked and reported on the same validation split, as in the paper",
-    "given": "picked on the validation split, reported on the data's own test split",
-}
 
 
 def check_text(settings: DataSettings) -> None:

@@ -7,12 +7,7 @@ from typing import Any
 
 import yaml
 
-METHODS = {
-    "dense": "no pruning",
-    "ltp": "learned thresholds",
-    "topk": "top-k pruning",
-    "manual": "thresholds set by hand",
-}
+from ltp.common.names import METHOD_PHRASES
 
 
 def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
@@ -35,7 +30,7 @@ def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     return f"""---
 {yaml.safe_dump(head, sort_keys=False).strip()}
 ---
-# {metrics["model"]} on {metrics["task"]}: {METHODS[metrics["method"]]}, {metrics["stage"]} stage
+# {metrics["model"]} on {metrics["task"]}: {METHOD_PHRASES[metrics["method"]]}, {metrics["stage"]} stage
 
 {primary} {metrics["metrics"][split][primary]:.4f} on {metrics["examples"][split]} {split} examples at \
 {cost["gflops"]:.4f} GFLOPs a sentence, {100 * cost["relative"]:.1f} % of the unpruned model's. \

@@ -118,3 +118,35 @@ def test_same_input_gives_the_same_interval():
 def test_what_cannot_be_resampled_is_refused(metrics, labels, predictions, said):
     with pytest.raises(LTPError, match=said):
         score_interval(metrics, labels, predictions)
+
+
+def test_difference_includes_the_seeds_where_there_are_several():
+    """Three trainings that differ from dense by -4, 0 and +4 points: the examples alone would hide how far apart."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 20_000)
+    dense = [predict(labels, 0.8, np.random.default_rng(1))] * 3
+    pruned = []
+    for shift in (-0.04, 0.0, 0.04):
+        row = dense[0].copy()
+        wrong = row != labels
+        among = np.flatnonzero(wrong if shift > 0 else ~wrong)[: round(abs(shift) * len(labels))]
+        row[among] = 1 - row[among]
+        pruned.append(row)
+    several = difference_interval(["accuracy"], labels, pruned, dense)
+    assert several.low < -0.02 and several.high > 0.02
+    one = difference_interval(["accuracy"], labels, pruned[1:2], dense[:1])
+    assert one.high - one.low < 0.01
+
+
+def test_what_a_seed_does_to_both_cancels_in_their_difference():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 2000)
+    seeds = [predict(labels, score, rng) for score in (0.7, 0.8, 0.9)]
+    assert difference_interval(["accuracy"], labels, seeds, seeds) == (0.0, 0.0, 0.0)
+    score = score_interval(["accuracy"], labels, seeds)
+    assert score.high - score.low > 0.1  # of which the examples alone are a third
+
+
+def test_other_numbers_of_seeds_cannot_be_paired():
+    with pytest.raises(LTPError, match="baseline: 1 seeds for 2"):
+        difference_interval(["accuracy"], [0, 1], [[0, 1], [0, 1]], [[0, 1]])

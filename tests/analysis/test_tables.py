@@ -10,12 +10,15 @@ from helpers.fake_study import metrics_of, write, write_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltp.analysis.csv_files import read_csv
+from ltp.analysis.csv_files import read_rows
 from ltp.analysis.frontier import frontier
-from ltp.analysis.summary import SUMMARY_COLUMNS, render_summary
-from ltp.analysis.tables import find_runs, write_tables
+from ltp.analysis.load import runs_of_study
+from ltp.analysis.runs import read_studies
+from ltp.analysis.summary import SummaryRow
+from ltp.analysis.tables import write_tables
 from ltp.cli import tables as tables_command
 from ltp.common.errors import LTPError
+from ltp.report.terminal import render_tables
 from ltp.results.run import read_metrics, write_run
 
 
@@ -129,7 +132,7 @@ def test_none_within_a_point_gives_an_empty_row_with_a_note(tmp_path):
     row = summary_of(tmp_path)["manual"]
     assert row["setting"] == row["test_score"] == row["runs"] == ""
     assert row["note"] == "none of 1 within 1 point of dense on validation (best -5.0: final_token_threshold=0.01)"
-    assert "none of 1" in render_summary(table(tmp_path, "summary.csv"))
+    assert "none of 1" in render_tables(read_studies(tmp_path), read_rows(tmp_path / "summary.csv", SummaryRow), [])
 
 
 def test_without_dense_nothing_is_compared(tmp_path):
@@ -181,7 +184,7 @@ def test_damaged_run_is_never_averaged_in(tmp_path, study, name):
     shutil.copytree(study, root)
     before = summary_of(root)["ltp"]
     flip(root / before["runs"] / name)
-    (problem,) = write_tables(find_runs(root), root)
+    (problem,) = write_tables(runs_of_study(root), root)
     assert problem.startswith("damaged: ") and name in problem and "run snakemake again" in problem
     rows = {row["run"]: row for row in table(root, "runs.csv")}
     damaged = rows[before["runs"]]
@@ -197,14 +200,14 @@ def test_missing_and_unfinished_runs_are_listed(tmp_path):
     paths = write_study(tmp_path)
     gone = next(path for path in paths if "keep_rate~0.1" in str(path))
     shutil.rmtree(gone.parent)
-    problems = write_tables([path for path in paths if path != gone], tmp_path, expected=paths)
+    problems = write_tables(paths, tmp_path)
     assert len(problems) == 1 and problems[0].startswith("missing: ")
     row = next(row for row in table(tmp_path, "runs.csv") if row["status"] == "missing")
     assert (row["task"], row["method"], row["stage"], row["seed"]) == ("rotten_tomatoes", "topk", "hard", "0")
     assert row["setting"] == "token_keep_rate=0.1" and row["setting_token_keep_rate"] == "0.1"
     assert "run snakemake again" in row["reason"]
     (gone.parent / "checkpoint").mkdir(parents=True)  # it was interrupted
-    assert gone in find_runs(tmp_path)
+    assert gone in runs_of_study(tmp_path)
 
 
 def test_run_on_other_data_is_left_out(tmp_path):
@@ -219,10 +222,10 @@ def test_run_on_other_data_is_left_out(tmp_path):
 def test_same_metrics_give_the_same_bytes(tmp_path, study):
     first = tmp_path / "a"
     shutil.copytree(study, first)
-    for name in ("runs.csv", "frontier.csv", "summary.csv"):
+    for name in ("runs.csv", "frontier.csv", "summary.csv", "matched.csv"):
         (first / name).unlink()
-    write_tables(reversed(find_runs(first)), first)
-    for name in ("runs.csv", "frontier.csv", "summary.csv"):
+    write_tables(reversed(runs_of_study(first)), first)
+    for name in ("runs.csv", "frontier.csv", "summary.csv", "matched.csv"):
         assert (first / name).read_bytes() == (study / name).read_bytes()
 
 
@@ -261,13 +264,14 @@ def test_command_line(tmp_path, study, capsys):
         (lambda text: text.replace("flops_reduction", "speed"), "lacks column flops_reduction"),
         (lambda text: "", "lacks column task"),
         (lambda text: text + "one,two\n", "cut"),
+        (lambda text: text.replace(",400,", ",many,", 1), "line 2 has text for a number"),
     ],
 )
 def test_damaged_table_is_refused(tmp_path, study, damage, said):
     path = tmp_path / "summary.csv"
     path.write_text(damage((study / "summary.csv").read_text()))
     with pytest.raises(LTPError, match=said) as error:
-        read_csv(path, SUMMARY_COLUMNS)
+        read_rows(path, SummaryRow)
     assert "ltp tables" in str(error.value) and str(path) in str(error.value)
 
 

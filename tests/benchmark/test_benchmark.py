@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
+from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,8 @@ import torch
 from helpers import tiny
 from transformers import RobertaConfig
 
-from ltp.analysis.summary import SUMMARY_COLUMNS
+from ltp.analysis.csv_files import csv_text
+from ltp.analysis.runs import LAYERS, RUNS, RUNS_COLUMNS, SPLITS
 from ltp.benchmark import backends, comparison, timing
 from ltp.benchmark import plots as speed_plots
 from ltp.benchmark import table as speed
@@ -266,18 +268,28 @@ def test_another_architecture_is_no_base(tiny_study, tmp_path):
         benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "s.csv", Settings(), tmp_path / "roberta")
 
 
-def summary(path, *rows):
-    """A summary.csv with one row for each (task, method, runs)."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, SUMMARY_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"task": task, "model": "mini", "method": method, "runs": runs} for task, method, runs in rows)
+def runs_csv(folder, *rows):
+    """A runs.csv with a finished run for each (task, method, run, score); seeds are numbered by setting."""
+    seeds = Counter()
+    found = []
+    for task, method, run, score in rows:
+        stage, relative = ("base", 1.0) if method == "dense" else ("hard", 0.5)
+        figures = {f"{split}_score": score for split in SPLITS} | {
+            f"{split}_relative_flops": relative for split in SPLITS
+        }
+        facts = {"task": task, "model": "mini", "method": method, "stage": stage, "seed": seeds[task, method]}
+        found.append({"run": run, "status": "complete", "metric": "accuracy", **facts, **figures})
+        seeds[task, method] += 1
+    (folder / RUNS).write_text(csv_text([*RUNS_COLUMNS, *LAYERS], found), encoding="utf-8")
 
 
 def test_a_study_gives_each_tasks_learned_point_and_its_dense_model(tmp_path):
-    dense, learned = "{0}/seed~0/dense/base;{0}/seed~1/dense/base", "{0}/seed~0/ltp/a;{0}/seed~1/ltp/a"
-    rows = [(task, method, runs.format(task)) for task in "ab" for method, runs in (("dense", dense), ("ltp", learned))]
-    summary(tmp_path / "summary.csv", *rows, ("b", "topk", "b/seed~0/topk/x"), ("c", "dense", "c/d"), ("c", "ltp", ""))
+    rows = [
+        (task, method, f"{task}/seed~{seed}/{run}", 80.0)
+        for task in "ab" for method, run in (("dense", "dense/base"), ("ltp", "ltp/a")) for seed in (0, 1)
+    ]  # fmt: skip
+    others = [("b", "topk", "b/seed~0/topk/x", 80.0), ("c", "dense", "c/d", 80.0), ("c", "ltp", "c/l", 70.0)]
+    runs_csv(tmp_path, *rows, *others)
     assert speed.operating_points(tmp_path) == [
         speed.OperatingPoint(
             "mini", tmp_path / task / "seed~0/ltp/a", tmp_path / task / "seed~0/dense/base", tmp_path / task / "data"
@@ -287,7 +299,7 @@ def test_a_study_gives_each_tasks_learned_point_and_its_dense_model(tmp_path):
 
 
 def test_a_study_without_a_learned_point_says_so(tmp_path):
-    summary(tmp_path / "summary.csv", ("a", "dense", "a/d"), ("a", "ltp", ""))
+    runs_csv(tmp_path, ("a", "dense", "a/d", 80.0), ("a", "ltp", "a/l", 70.0))
     with pytest.raises(LTPError, match="no task has a learned setting within 1 point of dense; name the run to time"):
         speed.operating_points(tmp_path)
 
@@ -295,9 +307,7 @@ def test_a_study_without_a_learned_point_says_so(tmp_path):
 def test_the_points_of_a_study_are_timed_against_its_dense_model(tiny_study, tmp_path):
     (tmp_path / "task").mkdir()
     (tmp_path / "task/data").symlink_to(tiny_study.data)
-    summary(
-        tmp_path / "summary.csv", ("task", "dense", str(tiny_study.base)), ("task", "ltp", str(tiny_study.converted))
-    )
+    runs_csv(tmp_path, ("task", "dense", str(tiny_study.base), 80.0), ("task", "ltp", str(tiny_study.converted), 80.0))
     settings = Settings(batch_sizes=(2,), sentences=4, repeats=1, only=("hf-dynamic",))
     rows = benchmark_study(tmp_path, tmp_path / "speed.csv", settings)
     assert {row["model"] for row in rows} == {"mini"} and {row["backend"] for row in rows} == {"hf-dynamic", "ltp"}

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from helpers.fake_study import metrics_of, write, write_study
 
+from ltp.analysis.summary import SummaryRow
 from ltp.analysis.tables import write_tables
 from ltp.cli import report as report_command
 from ltp.common.errors import LTPError
-from ltp.report import page
-from ltp.report import svg as charts
+from ltp.report import page, svg
 from ltp.report.page import write_page
 from ltp.results.examples import Sentence, Word, write_examples
 
@@ -45,7 +45,7 @@ def study(tmp_path_factory):
     """A study of two tasks and two seeds, one run diverged, example sentences for one task."""
     root = tmp_path_factory.mktemp("study")
     paths = write_study(root, (0, 1)) + write_study(root, (0, 1), task="sst2", dense=0.91)
-    write_tables(paths, root, expected=[root / "sst2/seed~1/topk/keep_rate~0.9/hard/lr~2e-05/metrics.json"])
+    write_tables([*paths, root / "sst2/seed~1/topk/keep_rate~0.9/hard/lr~2e-05/metrics.json"], root)
     row = next(row for row in table(root, "summary.csv") if row["method"] == "ltp")
     write_examples(
         root / "rotten_tomatoes/examples.json", [sentence(f"a film {ATTACK} & more"), sentence("so it goes")],
@@ -168,18 +168,18 @@ def test_answer_is_the_summary_s(study):
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        ("-0.9", "0.5", "is ruled out at that confidence"),
-        ("-1.4", "0.5", "cannot be ruled out"),
-        ("-3", "-1.2", "though on validation it was not"),
+        (-0.9, 0.5, "is ruled out at that confidence"),
+        (-1.4, 0.5, "cannot be ruled out"),
+        (-3.0, -1.2, "though on validation it was not"),
     ],
 )
 def test_verdict_follows_the_interval(low, high, said):
     from ltp.report.narrative import answer
 
-    row = dict.fromkeys(("test_score", "test_score_low", "test_score_high", "flops_reduction", "gflops"), "80")
-    row |= {"method": "ltp", "difference": "-0.5", "difference_low": low, "difference_high": high, "note": ""}
-    row |= {"test_examples": "400"}
-    assert said in answer([{**row, "method": "dense"}, row], "accuracy")
+    figures = dict.fromkeys(("test_score", "test_score_low", "test_score_high", "flops_reduction", "gflops"), 80.0)
+    figures |= {"difference": -0.5, "difference_low": low, "difference_high": high, "test_examples": 400}
+    rows = [SummaryRow("t", "m", "accuracy", method, **figures) for method in ("dense", "ltp")]
+    assert said in answer(rows, "accuracy")
 
 
 def test_missing_examples_and_runs_are_said(study, tmp_path):
@@ -224,8 +224,8 @@ def test_same_tables_give_the_same_bytes_wherever_they_lie(study, tmp_path):
     ],
 )
 def test_ticks_are_round(low, high, labels):
-    found = charts.ticks(low, high)
-    assert [charts.label(value, found) for value in found] == labels
+    found = svg.ticks(low, high)
+    assert [svg.label(value, found) for value in found] == labels
 
 
 def test_collapsed_runs_are_marked_at_the_edge(tmp_path):

@@ -4,6 +4,7 @@ import argparse
 import itertools
 import shutil
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 from helpers.fake_study import metrics_of, write, write_study
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ltp.analysis.points import Point
+from ltp.analysis.runs import SPLITS
+from ltp.analysis.study import Run, Study
 from ltp.analysis.tables import write_tables
 from ltp.cli import plots as plots_command
 from ltp.common.errors import LTPError
@@ -69,20 +71,26 @@ def test_methods_can_be_told_apart_without_colour():
         assert len(set(map(str, styles.values()))) == len(styles)
 
 
-def point(method, score, flops, on_frontier=True):
-    return Point(method, f"{flops}", score, None, flops, None, on_frontier, [{}])
+def study_of(*points, metric="accuracy"):
+    """A study of one seed with a setting for each (method, score, FLOPs in %), the same on both splits."""
+    return Study("task", "model", [
+        Run(Path(f"{i}"), f"{i}", "complete", method=method, stage="base" if method == "dense" else "hard", seed=0,
+            label=f"{flops}", metric=metric, settings={"flops": flops}, scores=dict.fromkeys(SPLITS, score),
+            relative_flops=dict.fromkeys(SPLITS, flops / 100))
+        for i, (method, score, flops) in enumerate(points)
+    ])  # fmt: skip
 
 
 def test_collapsed_runs_are_off_the_axis_and_told():
-    figure = accuracy_figure([point("dense", 90, 100), point("ltp", 88, 60), point("ltp", 50, 20)], "accuracy")
+    figure = accuracy_figure(study_of(("dense", 90, 100), ("ltp", 88, 60), ("ltp", 50, 20)))
     axes = figure.axes[0]
     assert axes.get_ylim()[0] > 85
     assert "off the axis: 1 setting, lowest 50.0 at 20 %" in axes.get_xlabel()
 
 
 def test_all_points_and_frontiers_are_drawn():
-    points = [point("dense", 90, 100), point("topk", 88, 60), point("topk", 85, 50), point("topk", 84, 70, False)]
-    axes = accuracy_figure(points, "matthews").axes[0]
+    points = [("dense", 90, 100), ("topk", 88, 60), ("topk", 85, 50), ("topk", 84, 70)]
+    axes = accuracy_figure(study_of(*points, metric="matthews")).axes[0]
     drawn = [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in axes.lines]
     assert ((60, 50), (88, 85)) in drawn or ((50, 60), (85, 88)) in drawn
     assert ((70,), (84,)) in drawn
@@ -90,7 +98,7 @@ def test_all_points_and_frontiers_are_drawn():
 
 
 def test_legend_covers_no_data():
-    figure = accuracy_figure([point("dense", 90, 100), point("ltp", 88, 60)], "accuracy")
+    figure = accuracy_figure(study_of(("dense", 90, 100), ("ltp", 88, 60)))
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())

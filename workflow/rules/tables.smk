@@ -1,4 +1,4 @@
-# Every run's metrics.json → three tables.
+# Every run's metrics.json → four tables.
 rule tables:
     input:
         metrics=run_outputs(),
@@ -6,6 +6,7 @@ rule tables:
         runs=report("<results>/runs.csv", category="Tables", caption="../report/runs.rst"),
         frontier=report("<results>/frontier.csv", category="Tables", caption="../report/frontier.rst"),
         summary=report("<results>/summary.csv", category="Tables", caption="../report/summary.rst"),
+        matched=report("<results>/matched.csv", category="Tables", caption="../report/matched.rst"),
     log:
         "<logs>/tables.log",
     benchmark:

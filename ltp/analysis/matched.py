@@ -1,0 +1,106 @@
+"""matched.csv: what each method scores at equal FLOPs, so that no method wins by having more tries or another grid.
+
+A method's curve runs along its frontier, picked on validation, to the dense model at 1.0; between two neighbouring
+settings the test score is interpolated linearly over their test FLOPs. Intervals are those of ltp.analysis.bootstrap
+over validation *and* test examples (drawn apart, since they are different examples): in each draw the frontier is
+picked anew on that draw's validation scores, so the luck of picking is in the interval. FLOPs are
+not resampled: they are those of the splits as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ltp.analysis.bootstrap import RESAMPLES, interval_of, mean_over_seeds
+from ltp.analysis.frontier import frontier
+from ltp.analysis.predictions import read_answers, resampled_metrics
+from ltp.analysis.resample import Array, resampled_scores
+from ltp.analysis.study import Setting, Study
+from ltp.common.names import METHODS
+
+MATCHED = "matched.csv"
+SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # FLOPs relative to the dense model's at which methods are compared
+
+
+@dataclass
+class MatchedRow:
+    """A method's test score at given FLOPs, in points; ``_low`` and ``_high`` are 95 % intervals."""
+
+    task: str
+    model: str
+    metric: str
+    method: str
+    relative_flops: float  # of the dense model's
+    seeds: int
+    score: float
+    score_low: float
+    score_high: float
+    difference: float  # from the dense model, paired
+    difference_low: float
+    difference_high: float
+    ltp_minus: float | None = None  # learned thresholds' score at these FLOPs minus this one, paired
+    ltp_minus_low: float | None = None
+    ltp_minus_high: float | None = None
+
+
+def matched_rows(study: Study, resamples: int = RESAMPLES) -> list[MatchedRow]:
+    """The rows of a study: for each method, the shares of SHARES that its curve reaches; none without a dense model.
+
+    Raises LTPError where predictions are damaged.
+    """
+    dense = study.dense
+    methods = [method for method in METHODS if method != "dense" and study.of(method)]
+    if dense is None or not methods:
+        return []
+    settings = [dense, *(setting for method in methods for setting in study.of(method))]
+    validation, test = (_scores(settings, split, resamples) for split in ("validation", "test"))  # (M, 1 + B) each
+    curves, reached = {}, {}
+    for method in methods:
+        members = [0, *(i for i, setting in enumerate(settings) if setting.method == method)]
+        own = [settings[i] for i in members]
+        curves[method] = _curve(own, validation[members], test[members])
+        cheapest = min(setting.flops("test") for setting in own[1:] if setting.on_frontier)
+        reached[method] = [k for k, share in enumerate(SHARES) if share >= cheapest - 1e-9]
+    rows = []
+    for method in methods:
+        for k in reached[method]:
+            curve = curves[method][:, k]
+            score, difference = (interval_of(of[0], of[1:]) for of in (curve, curve - test[0]))
+            row = MatchedRow(
+                study.task, study.model, study.metric, method, SHARES[k], len(dense.runs), *score, *difference
+            )
+            if method != "ltp" and k in reached.get("ltp", ()):
+                gap = curves["ltp"][:, k] - curve
+                row.ltp_minus, row.ltp_minus_low, row.ltp_minus_high = interval_of(gap[0], gap[1:])
+            rows.append(row)
+    return rows
+
+
+def _scores(settings: Sequence[Setting], split: str, resamples: int) -> Array:
+    """Scores in points of M settings: on the split as it is, then on each of B draws of it and the seeds (M, 1 + B)."""
+    metrics = settings[0].runs[0].metrics
+    assert metrics is not None  # final runs have them
+    labels, predictions = read_answers(settings, split)
+    rng = np.random.default_rng([0, split == "test"])
+    _, drawn = resampled_scores(resampled_metrics(metrics), labels, np.concatenate(predictions), resamples, rng)
+    means = mean_over_seeds(drawn.reshape(len(settings), len(settings[0].runs), resamples))
+    return np.hstack([[[setting.score(split)] for setting in settings], 100 * means])
+
+
+def _curve(settings: Sequence[Setting], validation: Array, test: Array) -> Array:
+    """Test scores at SHARES of a method's curve, on each of D draws: (D, len(SHARES)).
+
+    ``settings``: dense, then the method's M - 1; ``validation`` and ``test``: their scores (M, D). Below its cheapest
+    setting a curve is flat; only in a draw whose frontier ends earlier can that matter.
+    """
+    costs = [setting.flops("validation") for setting in settings[1:]]
+    places = np.array([setting.flops("test") for setting in settings])
+    found = np.empty((validation.shape[1], len(SHARES)))
+    for draw, (picked_by, scores) in enumerate(zip(validation[1:].T, test.T, strict=True)):
+        kept = np.array([0, *(1 + i for i in frontier(list(zip(picked_by, costs, strict=True))))])
+        kept = kept[np.argsort(places[kept], kind="stable")]
+        found[draw] = np.interp(SHARES, places[kept], scores[kept])
+    return found

@@ -1,0 +1,166 @@
+"""The metrics of ltp.training.metrics on many bootstrap draws of the examples at once.
+
+A draw is how often each example occurs in a sample with replacement, so a metric of a draw is the metric with weights:
+counts (B, N) times columns that depend on the examples alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltp.common.errors import LTPError
+from ltp.settings.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS
+
+Array = NDArray[Any]
+CELLS = 4_000_000  # numbers held at once while drawing, so that a large test set takes no more memory
+CONSTANT = 1e-12  # variance over mean square below which values count as equal: what rounding leaves of zero
+
+
+def resampled_scores(
+    metrics: Sequence[str],
+    labels: Sequence[Any] | Array,
+    predictions: Sequence[Any] | Array,
+    resamples: int,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Scores of R runs on the examples (R,), and on each of B draws of them (R, B).
+
+    ``metrics``: one metric of ltp.settings.tasks, or several whose mean is the score. ``labels`` (N,);
+    ``predictions`` (R, N). All runs are scored on the same draws. Raises LTPError for an unknown metric or rows of
+    different lengths.
+    """
+    unknown = set(metrics) - set(CLASSIFICATION_METRICS) - set(REGRESSION_METRICS)
+    if unknown or not metrics:
+        expected = ", ".join(CLASSIFICATION_METRICS + REGRESSION_METRICS)
+        raise LTPError(f"metrics: {sorted(unknown)} cannot be resampled; expected some of {expected}")
+    if len(predictions) == 0 or any(len(row) != len(labels) for row in predictions) or len(labels) == 0:
+        lengths = [len(row) for row in predictions]
+        raise LTPError(f"predictions: rows of {lengths} for {len(labels)} labels; expected as many, at least one")
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    score = _classification if set(metrics) <= set(CLASSIFICATION_METRICS) else _regression
+    return score(metrics, labels, predictions, resamples, rng)
+
+
+def _blocks(resamples: int, width: int) -> Iterator[int]:
+    """Sizes of the blocks in which draws of this width are made."""
+    size = max(1, CELLS // width)
+    for start in range(0, resamples, size):
+        yield min(size, resamples - start)
+
+
+def _classification(
+    metrics: Sequence[str], labels: Array, predictions: Array, resamples: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    # Examples with the same label and the same prediction by every run are interchangeable: drawing how often
+    # each such group occurs (multinomial) is drawing examples with replacement, at a cost that hardly grows with N.
+    classes, codes = np.unique(np.vstack([labels[None], predictions]), return_inverse=True)
+    codes = codes.reshape(len(predictions) + 1, len(labels))
+    groups, sizes = np.unique(codes, axis=1, return_counts=True)  # (1 + R, K), (K,)
+
+    truth, square = groups[0], len(classes) ** 2
+    together = max(1, CELLS // (len(sizes) * square))  # runs whose confusions are counted in one product
+
+    def scored(counts: Array) -> Array:
+        scores = []
+        for start in range(1, len(groups), together):
+            rows = groups[start : start + together]  # (r, K)
+            cells = np.zeros((len(sizes), len(rows) * square))
+            places = square * np.arange(len(rows))[:, None] + truth * len(classes) + rows
+            cells[np.arange(len(sizes)), places] = 1
+            confusion = (counts @ cells).reshape(-1, len(classes), len(classes))  # (b × r, label, prediction)
+            found = np.mean([_from_confusion(name, confusion, classes) for name in metrics], axis=0)
+            scores.append(found.reshape(len(counts), len(rows)).T)
+        return np.concatenate(scores)
+
+    share = sizes / sizes.sum()
+    drawn = [
+        scored(rng.multinomial(len(labels), share, size=size).astype(float)) for size in _blocks(resamples, len(sizes))
+    ]
+    return scored(sizes[None].astype(float))[:, 0], np.concatenate(drawn, axis=1)
+
+
+def _from_confusion(metric: str, confusion: Array, classes: Array) -> Array:
+    """A metric of each of (B, C, C) confusion matrices; 0 where it is undefined, as in ltp.training.metrics."""
+    right = np.diagonal(confusion, axis1=1, axis2=2)  # (B, C)
+    true, predicted = confusion.sum(2), confusion.sum(1)  # (B, C)
+    total: Array = true.sum(1)
+    if metric == "accuracy":
+        return np.asarray(right.sum(1) / total)
+    if metric == "matthews":  # Gorodkin's form for any number of classes
+        covariance = right.sum(1) * total - (true * predicted).sum(1)
+        spread = (total**2 - (true**2).sum(1)) * (total**2 - (predicted**2).sum(1))
+        return np.where(spread > 0, covariance / np.sqrt(np.where(spread > 0, spread, 1)), 0.0)
+    seen = true + predicted > 0
+    f1: Array = 2 * right / np.where(seen, true + predicted, 1)
+    if metric == "f1":
+        return np.asarray(f1[:, classes == 1].sum(1))
+    return np.asarray(f1.sum(1) / seen.sum(1))
+
+
+def _regression(
+    metrics: Sequence[str], labels: Array, predictions: Array, resamples: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    size = len(labels)
+
+    def scored(counts: Array) -> Array:
+        found = [_correlations(name, labels, predictions, counts) for name in metrics]
+        return np.asarray(np.mean(found, axis=0))
+
+    drawn = []
+    for rows in _blocks(resamples, size):
+        chosen = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
+        counts = np.bincount(chosen.ravel(), minlength=rows * size).reshape(rows, size)
+        drawn.append(scored(np.ascontiguousarray(counts.T, float)))
+    return scored(np.ones((size, 1)))[:, 0], np.concatenate(drawn, axis=1)
+
+
+def _correlations(metric: str, labels: Array, predictions: Array, counts: Array) -> Array:
+    """Correlation of labels (N,) with the predictions (R, N) of each run on each draw (N, b): (R, b); 0 if undefined.
+
+    Spearman's is Pearson's correlation of the ranks within the draw.
+    """
+    if metric == "pearson":
+        return np.array([_pearson(labels, row, counts) for row in predictions])
+    ranks, squares = _ranks(labels, counts)
+    weighted = counts * ranks
+    found = []
+    for row in predictions:
+        others, others_squares = _ranks(row, counts)  # ranks have mean 0, so sums of products are covariances
+        found.append(_ratio(np.einsum("nb,nb->b", weighted, others), squares, others_squares))
+    return np.array(found)
+
+
+def _pearson(x: Array, y: Array, counts: Array) -> Array:
+    x, y = x - x.mean(), y - y.mean()
+    total, columns = counts.sum(0), np.array([x, y, x * y, x * x, y * y])
+    of_x, of_y, of_xy, of_xx, of_yy = columns @ counts  # (b,) each
+    left, right = of_xx - of_x**2 / total, of_yy - of_y**2 / total
+    left, right = (
+        np.where(variance > CONSTANT * square, variance, 0.0) for variance, square in ((left, of_xx), (right, of_yy))
+    )
+    return _ratio(of_xy - of_x * of_y / total, left, right)
+
+
+def _ratio(covariance: Array, left: Array, right: Array) -> Array:
+    """Correlation from a covariance and two variances; 0 where one of them is 0."""
+    varied = (left > 0) & (right > 0)
+    return np.where(varied, covariance / np.sqrt(np.where(varied, left * right, 1.0)), 0.0)
+
+
+def _ranks(values: Array, counts: Array) -> tuple[Array, Array]:
+    """Ranks of values (N,) within each draw (N, b), from −1/2 to 1/2, and the sums of their squares (b,).
+
+    Equal values share their mean rank.
+    """
+    distinct, group = np.unique(values, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    first = np.searchsorted(group[order], np.arange(len(distinct)))
+    sizes = np.add.reduceat(counts[order], first, axis=0)  # (distinct values, b)
+    ranks = (np.cumsum(sizes, axis=0) - sizes / 2) / counts.sum(0) - 0.5
+    squares = np.einsum("ub,ub,ub->b", sizes, ranks, ranks)
+    single = (sizes > 0).sum(0) == 1  # one value alone: no variance, whatever rounding leaves
+    return ranks[group], np.where(single, 0.0, squares)
