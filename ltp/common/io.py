@@ -14,7 +14,7 @@ from typing import Any
 from ltp.common.errors import LTPError
 
 
-def shown(path: str | os.PathLike) -> str:
+def shown(path: str | os.PathLike[str]) -> str:
     """A path as it goes into a one-line message: quoted if it holds a newline or another unprintable sign."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)
@@ -25,7 +25,7 @@ def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def file_sha256(path: str | os.PathLike) -> str:
+def file_sha256(path: str | os.PathLike[str]) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -52,12 +52,12 @@ def canonical_sha256(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_json(path: str | os.PathLike, content: Any, indent: int | None = 1) -> None:
+def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 1) -> None:
     """Write JSON, atomically: see :func:`write_text`."""
     write_text(path, json.dumps(plain(content), indent=indent, allow_nan=False) + "\n")
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a file so that a reader sees the whole new file or none of it, even if the machine dies.
 
     Raises LTPError when the disk is full or the folder cannot be written.

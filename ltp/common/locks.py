@@ -22,7 +22,7 @@ NAME = ".lock"
 _KEPT: list[TextIO] = []
 
 
-def acquire(directory: str | os.PathLike, fix: str) -> TextIO:
+def acquire(directory: str | os.PathLike[str], fix: str) -> TextIO:
     """Lock a directory, made if need be, for as long as the file that is returned stays open.
 
     Raises LTPError, which ends with ``fix``, where another process has it, and where nothing can be written.
@@ -55,13 +55,13 @@ def acquire(directory: str | os.PathLike, fix: str) -> TextIO:
     return file
 
 
-def acquire_until_exit(directory: str | os.PathLike, fix: str) -> None:
+def acquire_until_exit(directory: str | os.PathLike[str], fix: str) -> None:
     """Like ``acquire``, until this process ends."""
     _KEPT.append(acquire(directory, fix))
 
 
 @contextlib.contextmanager
-def exclusive(directory: str | os.PathLike) -> Iterator[None]:
+def exclusive(directory: str | os.PathLike[str]) -> Iterator[None]:
     """Keep other processes from writing into a directory, such as a job that a killed workflow left running."""
     file = acquire(directory, "wait for it or end it, then run again")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ltp.results.verify import verify_run
 from ltp.settings.pruning import THRESHOLDS, PruningSettings
 
 
-def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict:
+def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict[str, Any]:
     """Write a pruning model into ``output`` from a fine-tuned BERT or RoBERTa classifier, or one of the original LTP.
 
     Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``, zeros.

@@ -24,7 +24,7 @@ from ltp.grid.grid import Grid
 from ltp.grid.plan import run_tokens, stage_of
 from ltp.grid.sizes import task_sizes
 from ltp.results.manifest import METRICS
-from ltp.results.run import read_metrics
+from ltp.results.run import RunManifest, read_metrics
 from ltp.results.study_plan import PLAN
 
 SAMPLE = 8  # the time left for a stage is estimated from so many of its latest runs
@@ -122,7 +122,7 @@ def _seconds_left(
     return max(sum(left) / cores, max(left, default=0.0))
 
 
-def _metrics(run_dir: Path) -> dict[str, Any] | None:
+def _metrics(run_dir: Path) -> RunManifest | None:
     """The metrics of a run; None where they are missing or damaged, which the tables and ``ltp verify`` report."""
     try:
         return read_metrics(run_dir)

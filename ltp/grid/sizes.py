@@ -44,7 +44,8 @@ class Size:
 def task_size(results_dir: str, settings: DataSettings) -> Size:
     """The size of a task's data: measured where they are prepared, else as known of the task."""
     known, length, validation = KNOWN_SIZES.get(settings.task, (None, settings.max_length, None))
-    length, asked = min(length, settings.max_length), settings.validation_examples
+    mean_length: float = min(length, settings.max_length)
+    asked = settings.validation_examples
     if settings.source == "packaged" and known:  # not split yet; by default a tenth each is held out
         tenth = known // 10
         validation = tenth if asked is None else asked
@@ -56,7 +57,7 @@ def task_size(results_dir: str, settings: DataSettings) -> Size:
         validation = available if asked is None else min(asked, available)
     try:
         info = read_info(Path(results_dir, settings.task, "data"))
-        known, length, measured = info["examples"]["train"], info["mean_length"]["train"], True
+        known, mean_length, measured = info["examples"]["train"], info["mean_length"]["train"], True
         validation = info["examples"]["validation"]
     except (LTPError, OSError, KeyError, TypeError):
         measured = False

@@ -49,12 +49,12 @@ class Sentence:
         return [sum(life >= layer for life in lives) for layer in range(self.layers + 1)]
 
 
-def write_examples(path: str | os.PathLike, sentences: Sequence[Sentence], **facts: Any) -> None:
+def write_examples(path: str | os.PathLike[str], sentences: Sequence[Sentence], **facts: Any) -> None:
     """Keep sentences for the page, with ``facts`` (run, setting, reason, …) about where they are from."""
     write_json(path, {"schema": SCHEMA, **facts, "sentences": [asdict(sentence) for sentence in sentences]})
 
 
-def read_examples(path: str | os.PathLike) -> tuple[list[Sentence], dict[str, Any]]:
+def read_examples(path: str | os.PathLike[str]) -> tuple[list[Sentence], dict[str, Any]]:
     """The sentences of :func:`write_examples`, and the facts. Raises LTPError for a file that is not one of its."""
     fix = "delete it and make it again with `ltp explain --examples`"
     try:

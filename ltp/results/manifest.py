@@ -44,7 +44,7 @@ def _checked_files(directory: Path) -> list[Path]:
     )
 
 
-def write_manifest(path: str | os.PathLike, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(path: str | os.PathLike[str], kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Write ``path`` with ``content``, the sha256 of the files beside it and a fingerprint.
 
     ``kind`` (such as "conversion") must be given again to :func:`read_manifest`. Call it last: the manifest says
@@ -69,7 +69,7 @@ def write_manifest(path: str | os.PathLike, kind: str, content: Mapping[str, Any
     return record
 
 
-def read_manifest(path: str | os.PathLike, kind: str) -> dict[str, Any]:
+def read_manifest(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """Read a manifest written by :func:`write_manifest`; its schema, kind and fingerprint are checked.
 
     The files that it names are not: :func:`verify_run` does that. Raises LTPError naming the file.

@@ -39,7 +39,7 @@ def _verify_manifest(path: Path) -> list[str]:
     return verify_files(path.parent, record["files"])
 
 
-def verify_run(directory: str | os.PathLike) -> list[str]:
+def verify_run(directory: str | os.PathLike[str]) -> list[str]:
     """What is wrong with the directory of a run, a conversion or data, a line each; every file is hashed."""
     directory = Path(directory)
     if (directory / dataset.INFO).exists():
@@ -48,7 +48,7 @@ def verify_run(directory: str | os.PathLike) -> list[str]:
     return [problem for path in found for problem in _verify_manifest(path)]
 
 
-def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, str]]]:
+def verify_tree(root: str | os.PathLike[str]) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Check all data, every run and every conversion below ``root``.
 
     Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished, or made from
@@ -71,7 +71,9 @@ def verify_tree(root: str | os.PathLike) -> tuple[list[Path], list[tuple[Path, s
     prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in made}
     for directory in made:
         parent = _record(directory).get("parent")
-        known = prints.get(os.path.realpath(parent["path"])) if isinstance(parent, dict) else None
+        if not isinstance(parent, dict):
+            continue
+        known = prints.get(os.path.realpath(parent["path"]))
         if known is not None and known != parent.get("fingerprint"):
             ok.remove(directory)
             made_from = shown(parent["path"])
@@ -89,16 +91,18 @@ def _changed_sources(directory: Path) -> list[str]:
     encoder = _record(directory).get("encoder")
     if encoder and encoder["source"] == "local" and (folder := Path(encoder["name"]).expanduser()).is_dir():
         try:
-            changed = weights_sha256(folder) != encoder["sha256"]
+            is_changed = weights_sha256(folder) != encoder["sha256"]
         except (LTPError, OSError):
-            changed = True
-        if changed:
+            is_changed = True
+        if is_changed:
             return [f"{shown(folder)}: its weights were changed since {shown(directory)} was trained from them; {fix}"]
     return []
 
 
 def _record(directory: Path) -> dict[str, Any]:
-    return json.loads(next(directory / name for name in MANIFESTS if (directory / name).exists()).read_bytes())
+    path = next(directory / name for name in MANIFESTS if (directory / name).exists())
+    record: dict[str, Any] = json.loads(path.read_bytes())
+    return record
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
