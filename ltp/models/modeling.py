@@ -18,7 +18,6 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 from transformers import initialization as init
-from transformers.activations import GELUActivation
 from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 from transformers.utils import ModelOutput
@@ -26,9 +25,10 @@ from transformers.utils import ModelOutput
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
 from ltp.models.attention import packed_attention
+from ltp.models.blocks import add_and_norm, intermediate
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
-from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights, apply_linear, is_wrapped
+from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
@@ -205,9 +205,9 @@ class LTPForSequenceClassification(PreTrainedModel):
                 if len(rows) < len(context):  # else all are kept: nothing to copy
                     context, tokens = context.index_select(0, rows), tokens.select(rows)
             ffn_tokens.append(tokens.lengths)
-            attended = _add_and_norm(linear, layer.attention.output, context, tokens.hidden)
-            intermediate = _intermediate(linear, layer.intermediate, attended)
-            hidden = _add_and_norm(linear, layer.output, intermediate, attended)
+            attended = add_and_norm(linear, layer.attention.output, context, tokens.hidden)
+            wide = intermediate(linear, layer.intermediate, attended)  # (T, I)
+            hidden = add_and_norm(linear, layer.output, wide, attended)
             tokens.hidden = hidden if mask is None else hidden * mask[:, None]
             if kept is not None:
                 kept[tokens.indices] += 1
@@ -281,31 +281,6 @@ class LTPForSequenceClassification(PreTrainedModel):
         if self.num_labels == 1:
             return functional.mse_loss(logits.view(-1), labels.view(-1).to(logits.dtype))
         return functional.cross_entropy(logits, labels.view(-1))
-
-
-def _intermediate(linear: LinearFunction, block: nn.Module, values: Tensor) -> Tensor:
-    """The library's block of linear layer and activation: (T, H) -> (T, I)."""
-    if _runs_whole(linear, block):
-        return block(values)
-    activation = block.intermediate_act_fn
-    if type(activation) is GELUActivation and not is_wrapped(activation):
-        return linear(values, block.dense, gelu=True)[0]
-    return activation(linear(values, block.dense)[0])
-
-
-def _add_and_norm(linear: LinearFunction, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
-    """The library's block of linear layer, dropout and LayerNorm around a residual: (T, I) and (T, H) -> (T, H)."""
-    if _runs_whole(linear, block):
-        return block(values, residual)
-    (output,) = linear(values, block.dense)
-    if block.dropout.training or is_wrapped(block.dropout):
-        output = block.dropout(output)
-    return block.LayerNorm(output + residual)
-
-
-def _runs_whole(linear: LinearFunction, block: nn.Module) -> bool:
-    """Whether the library's block must run as a whole: there is no faster kernel for its parts, or it has hooks."""
-    return linear is apply_linear or is_wrapped(block)
 
 
 AutoConfig.register("ltp", LTPConfig, exist_ok=True)
