@@ -97,7 +97,7 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
                 thresholds[layer] = (ranked[count - 1] + (ranked[count] if count < len(ranked) else 0.0)) / 2
             return pruners.keep_above(scores, thresholds[layer].item(), tokens.lengths).nonzero().squeeze(1)
 
-    model.rule = lambda: Quantiles("absolute_threshold")
+    model.rule = lambda: Quantiles("absolute_threshold")  # type: ignore[method-assign]
     try:
         model(**batch)
     finally:

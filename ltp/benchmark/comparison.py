@@ -159,7 +159,8 @@ def _agreement(item: Backend, logits: dict[str, np.ndarray], exact: bool) -> tup
 @torch.inference_mode()
 def _cost(inputs: BackendInputs, text: Text) -> dict[str, float]:
     """FLOPs of the text with tokens removed, and without (ltp.models.flops.summarise)."""
-    model, counts = inputs.to_device(inputs.model), ([], [], [])
+    model = inputs.to_device(inputs.model)
+    counts: tuple[list[torch.Tensor], list[torch.Tensor], list[int]] = ([], [], [])
     for row_numbers, batch in batches(text, "sorted", 8, inputs.base.config):
         output = model(**{name: value.to(inputs.device) for name, value in batch.items()})
         counts[0].append(output.attention_tokens.cpu())

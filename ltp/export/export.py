@@ -21,7 +21,8 @@ from ltp.common.errors import LTPError, missing_package
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
 from ltp.results.dataset import INFO
-from ltp.results.run import METRICS, read_metrics
+from ltp.results.manifest import METRICS
+from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
 from ltp.text.dataset import load
 from ltp.text.tokenizer import check_tokenizer
@@ -160,14 +161,15 @@ def _compare_int8(
     path: Path,
 ) -> str:  # fmt: skip
     """A line with both scores and the agreement: 8 bits change answers, so only outputs that are no numbers fail."""
-    ours, theirs = np.concatenate([each[0] for each in outputs]), torch.cat([each.logits for each in expected]).numpy()
+    ours = np.concatenate([each[0] for each in outputs])
+    theirs = np.concatenate([each.logits.numpy() for each in expected])
     if not np.isfinite(ours).all():
         raise LTPError(f"{path}: gives outputs that are no numbers; not kept")
     metric = info["primary_metric"]
     scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (ours, theirs)]
     same = 100 * np.mean(ours.argmax(-1) == theirs.argmax(-1))
     agreement = f"the same class in {same:.1f} %, " if ours.shape[1] > 1 else ""
-    kept = sum(each[2].sum() for each in outputs) / sum(int(each.ffn_tokens.sum()) for each in expected)
+    kept = float(sum(each[2].sum() for each in outputs) / sum(each.ffn_tokens.sum().item() for each in expected))
     return (
         f"{path}: {metric} {scores[0]:.1f} on {len(labels)} sentences, PyTorch's {scores[1]:.1f}; "
         f"{agreement}{100 * kept:.1f} % of the tokens that it keeps"

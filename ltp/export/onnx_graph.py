@@ -75,10 +75,10 @@ def linear(graph: Graph, values: str, name: str, weight: np.ndarray, bias: np.nd
     quantisation). ONNX Runtime fuses the operators below into one.
     """
     constants = graph.constants
-    bias = constants.add(bias, f"{name}.bias")
+    bias_name = constants.add(bias, f"{name}.bias")
     if not int8:
         product = graph("MatMul", values, constants.add(weight.T, f"{name}.weight"))
-        return graph("Add", product, bias)
+        return graph("Add", product, bias_name)
     scale = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(MAX_INT8_WEIGHT)  # (out,)
     quantised = np.rint(weight / scale[:, None]).astype(np.int8)
     quantised_values, value_scale, value_zero = graph("DynamicQuantizeLinear", values, outputs=3)
@@ -88,7 +88,7 @@ def linear(graph: Graph, values: str, name: str, weight: np.ndarray, bias: np.nd
     )  # fmt: skip
     scales = graph("Mul", value_scale, constants.add(scale, f"{name}.weight_scale"))
     product = graph("Mul", graph("Cast", total, to=FLOAT), scales)
-    return graph("Add", product, bias)
+    return graph("Add", product, bias_name)
 
 
 def layer_norm(graph: Graph, terms: Sequence[str], name: str, weight: np.ndarray, bias: np.ndarray, eps: float) -> str:

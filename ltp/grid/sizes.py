@@ -63,7 +63,7 @@ def task_size(results_dir: str, settings: DataSettings) -> Size:
         measured = False
     asked = settings.train_examples
     examples = known if asked is None else asked if known is None else min(asked, known)
-    return Size(examples, length, measured, validation)
+    return Size(examples, mean_length, measured, validation)
 
 
 def task_sizes(grid: Grid) -> dict[str, Size]:

@@ -17,7 +17,7 @@ from ltp.models.packing import offsets, pad_input
 try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
-    varlen_attn = None
+    varlen_attn = None  # type: ignore[assignment]
 
 # Elements of the padded attention matrices of one block of sentences. Larger ones do not fit the processor's cache and
 # cost more per token than the matrix products around them.

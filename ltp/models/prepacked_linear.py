@@ -21,8 +21,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 # What torch's own compiler calls for such layers; not in every build of torch.
-KERNEL = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-PREPACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+KERNEL: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+PREPACK: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")  # whether it is faster elsewhere has not been measured
 # With more rows the copy is a small part of the time.
 MAX_ROWS = 256
@@ -98,7 +98,8 @@ class PrepackedWeights:
             if rows > MAX_ROWS or (state := _state(layers)) is None:
                 return apply_linear(values, *layers, gelu=gelu)
             prepacked = self._by_layers[layers] = _prepack(layers, state)
-        activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
+        # "none" is also GELU's exact form, not its approximation by tanh.
+        activation: tuple[str, list[Any], str] = ("gelu", [], "none") if gelu else ("none", [], "")
         padded = kernel_rows(rows)
         if padded > rows:
             values = functional.pad(values, (0, 0, 0, padded - rows))
@@ -114,7 +115,7 @@ def kernel_rows(rows: int) -> int:
 
 def _is_supported(values: Tensor) -> bool:
     """Whether the kernel exists here and takes such values, and neither gradients nor a trace are recorded."""
-    return (
+    return bool(
         values.device.type == "cpu"
         and values.dtype == torch.float32
         and type(values) is Tensor  # not a subclass that records operations

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ltp.common.errors import LTPError
 from ltp.common.io import first_line
-from ltp.results.dataset import INFO, read_info, verify
+from ltp.results.dataset import INFO, DataInfo, read_info, verify
 
 if TYPE_CHECKING:
     import datasets
 
 
-def load(directory: str | Path) -> tuple[dict[str, datasets.Dataset], dict[str, Any]]:
+def load(directory: str | Path) -> tuple[dict[str, datasets.Dataset], DataInfo]:
     """The tokenised splits of a data directory, by name, and what its task.json says.
 
     Raises LTPError for a directory that is incomplete or was changed since.

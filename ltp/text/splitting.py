@@ -152,5 +152,5 @@ def _expect_classes(train: pd.DataFrame, task: Task) -> None:
         if number not in seen:
             raise LTPError(
                 f"labels: no training example of task {task.name} is labelled {name}; expected some of each of "
-                f"{', '.join(task.labels[:10])}; use more train_examples, or fix labels"
+                f"{', '.join((task.labels or ())[:10])}; use more train_examples, or fix labels"
             )

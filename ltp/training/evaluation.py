@@ -39,7 +39,8 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
     layers: dict[str, Any] = {}
     for name, split in splits.items():
         found = trainer.predict(split, metric_key_prefix=name)
-        logits, attention_tokens, ffn_tokens = found.predictions
+        outputs: Any = found.predictions
+        logits, attention_tokens, ffn_tokens = outputs
         loss = _mean_loss(logits, found.label_ids, regression)
         if not (math.isfinite(loss) and np.isfinite(logits).all()):
             raise Diverged(f"the outputs on the {name} split are not finite numbers")

@@ -92,9 +92,9 @@ def record_failure(
     distributed.destroy_group()
     if not distributed.is_main():
         return metrics
-    metrics = write_run(output, metrics)
+    written = write_run(output, metrics)
     shutil.rmtree(output / CHECKPOINT, ignore_errors=True)
-    return metrics
+    return dict(written)
 
 
 def record_run(
@@ -120,4 +120,4 @@ def record_run(
     (output / "README.md").write_text(model_card(metrics, info), encoding="utf-8")
     written = write_run(output, metrics)
     shutil.rmtree(output / CHECKPOINT, ignore_errors=True)
-    return written
+    return dict(written)

@@ -84,7 +84,8 @@ class LTPTrainer(Trainer):
 
     def _clip_grad_norm(self, model) -> Tensor:
         """Clip weights and thresholds apart; returns the weights' norm before the clip."""
-        weights, thresholds = [], []
+        weights: list[Tensor] = []
+        thresholds: list[Tensor] = []
         for name, parameter in model.named_parameters():
             (thresholds if name.endswith(THRESHOLDS) else weights).append(parameter)
         norm = self.accelerator.clip_grad_norm_(weights, self.args.max_grad_norm)
