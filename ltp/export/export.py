@@ -169,7 +169,9 @@ def _compare_int8(
     scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (ours, theirs)]
     same = 100 * np.mean(ours.argmax(-1) == theirs.argmax(-1))
     agreement = f"the same class in {same:.1f} %, " if ours.shape[1] > 1 else ""
-    kept = float(sum(each[2].sum() for each in outputs) / sum(each.ffn_tokens.sum().item() for each in expected))
+    our_tokens = np.concatenate([each[2] for each in outputs]).sum()
+    their_tokens = np.concatenate([each.ffn_tokens.numpy() for each in expected]).sum()
+    kept = float(our_tokens / their_tokens)
     return (
         f"{path}: {metric} {scores[0]:.1f} on {len(labels)} sentences, PyTorch's {scores[1]:.1f}; "
         f"{agreement}{100 * kept:.1f} % of the tokens that it keeps"
