@@ -7,7 +7,7 @@ STAGES = ("base", "soft", "hard")
 FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
-PACKAGED_TASKS = ("rotten_tomatoes", "imdb")
+PACKAGED_TASKS = ("rotten_tomatoes", "imdb", "bbc_news")
 
 # A method in a legend or a table, and in a sentence.
 METHOD_NAMES = {"dense": "dense", "ltp": "LTP", "topk": "top-k", "manual": "manual thresholds"}

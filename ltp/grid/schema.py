@@ -143,7 +143,7 @@ def _make_sections() -> dict[str, Schema]:
 
 def _make_task(sections: dict[str, Schema]) -> Schema:
     keys = {name: _without_default(key) for name, key in _settings_keys(DataSettings, _TASK).items()}
-    keys["source"]["description"] += f"; unset: packaged for {' and '.join(PACKAGED_TASKS)}, else hub"
+    keys["source"]["description"] += f"; unset: packaged for {', '.join(PACKAGED_TASKS)}, else hub"
     keys["labels"]["items"]["type"] = ["string", "integer"]  # YAML reads 0 and 1 as numbers
     description = "a task's source, and its own values for keys of the sections"
     return _section(description, keys | sections, type=["object", "null"])

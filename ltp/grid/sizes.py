@@ -23,6 +23,7 @@ KNOWN_SIZES: dict[str, tuple[int, int, int | None]] = {
     "mnli": (392_702, 39, 9_815),
     "rotten_tomatoes": (8_530, 27, None),
     "imdb": (24_904, 290, None),
+    "bbc_news": (2_125, 460, None),
 }
 
 

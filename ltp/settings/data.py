@@ -57,7 +57,7 @@ class DataSettings:
         self.get_task()
         if self.source == "packaged" and self.task not in PACKAGED_TASKS:
             raise LTPError(
-                f"source: packaged has {' and '.join(PACKAGED_TASKS)}, not {self.task}; set source: local with a path, "
+                f"source: packaged has {', '.join(PACKAGED_TASKS)}, not {self.task}; set source: local with a path, "
                 "or source: hub"
             )
         if self.source == "local" and not self.path:

@@ -129,6 +129,7 @@ TASKS: dict[str, Task] = {
         ),
         Task("rotten_tomatoes", ("text",), labels=_SENTIMENT),
         Task("imdb", ("text",), labels=_SENTIMENT),
+        Task("bbc_news", ("text",), labels=("business", "entertainment", "politics", "sports", "tech")),
     )
 }  # fmt: skip
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ltp.settings.data import DataSettings
 from ltp.settings.tasks import Task
-from ltp.text.packaged import packaged_reviews
+from ltp.text.packaged import read_packaged
 from ltp.text.types import Source
 
 
 def read_source(settings: DataSettings, task: Task) -> Source:
     """Read the text of a task from where its settings say. Raises LTPError where it is not there or not readable."""
     if settings.source == "packaged":
-        return packaged_reviews(task)
+        return read_packaged(task)
     if settings.source == "local":
         from ltp.text.local import read_local
 

