@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from ltp.common.errors import LTPError
 from ltp.common.io import plain, shown, write_json
@@ -41,9 +41,16 @@ class Layers(TypedDict):
     ffn_tokens: list[float]  # and its feed-forward
 
 
-class RunMetrics(TypedDict):
-    """What a stage says of its run: the content of metrics.json without what write_run adds."""
+class Encoder(TypedDict):
+    """The pretrained encoder that a base run started from."""
 
+    name: str
+    source: str
+    revision: str | None  # the resolved commit of a model of the Hub
+    sha256: str  # of the weights
+
+
+class _RequiredMetrics(TypedDict):
     status: str  # one of STATUSES
     reason: str | None  # why a run diverged
     task: str
@@ -63,6 +70,17 @@ class RunMetrics(TypedDict):
     timing: dict[str, Any]  # the only part that may differ between two identical runs
 
 
+class RunMetrics(_RequiredMetrics, total=False):
+    """What a stage says of its run: the content of metrics.json without what write_run adds.
+
+    The keys of this class may be absent: earlier versions did not write them, nor do runs that they do not concern.
+    """
+
+    teacher: dict[str, Any] | None  # path and fingerprint of the dense run that distillation learned from
+    tokenizer_sha256: str  # of the tokenizer that made the data
+    encoder: Encoder  # of base runs
+
+
 class RunManifest(RunMetrics):
     """metrics.json as :func:`read_metrics` returns it."""
 
@@ -70,7 +88,6 @@ class RunManifest(RunMetrics):
     kind: str
     files: dict[str, str]  # name → sha256
     fingerprint: str
-    encoder: NotRequired[str]  # sha256 of the encoder's files; runs of early versions have none
 
 
 def _json_types(hint: Any) -> tuple[type | None, ...]:
@@ -81,7 +98,10 @@ def _json_types(hint: Any) -> tuple[type | None, ...]:
 
 
 # Key of metrics.json → the types it may have (None is null). write_run adds schema, kind, files, fingerprint.
-SCHEMA_TYPES = {key: _json_types(hint) for key, hint in typing.get_type_hints(RunMetrics).items()}
+SCHEMA_TYPES = {key: _json_types(hint) for key, hint in typing.get_type_hints(_RequiredMetrics).items()}
+OPTIONAL_TYPES = {
+    key: _json_types(hint) for key, hint in typing.get_type_hints(RunMetrics).items() if key not in SCHEMA_TYPES
+}
 
 
 def write_run(directory: str | os.PathLike[str], metrics: Mapping[str, Any]) -> RunManifest:
@@ -102,9 +122,12 @@ def write_run(directory: str | os.PathLike[str], metrics: Mapping[str, Any]) -> 
 
 def _check_schema(path: Path, metrics: Mapping[str, Any]) -> None:
     name = shown(path)
-    for key, types in SCHEMA_TYPES.items():
+    for key in SCHEMA_TYPES:
         if key not in metrics:
             raise LTPError(f"{name}: lacks the key {key!r}; {FIX}")
+    for key, types in {**SCHEMA_TYPES, **OPTIONAL_TYPES}.items():
+        if key not in metrics:
+            continue
         value = metrics[key]
         if (None if value is None else type(value)) not in types:
             raise LTPError(f"{name}: {key} is {value!r:.60}, which has the wrong type; {FIX}")
