@@ -52,8 +52,8 @@ def render(name: str) -> str:
         columns = [column for column in rows[0] if column not in ORIGIN]
         lines = _markdown(columns, [[row[column] for column in columns] for row in rows])
     origins = dict.fromkeys(tuple(row[key] for key in ORIGIN) for row in rows)
-    told = "; ".join(f"commit {commit}, {machine}, {date}" for commit, machine, date in origins)
-    return "\n".join([*lines, "", f"<sub>[{name}.csv](%s): {told}</sub>"])
+    origin = "; ".join(f"commit {commit}, {machine}, {date}" for commit, machine, date in origins)
+    return "\n".join([*lines, "", f"<sub>[{name}.csv](%s): {origin}</sub>"])
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:

@@ -153,8 +153,7 @@ def leave_out_others(study: Study) -> None:
 
 def _encoder(run: Run) -> str:
     """The checksum of the encoder that a run started from; empty where its metrics name none."""
-    encoder = run.metrics.get("encoder") if run.metrics else None
-    return str(encoder["sha256"]) if encoder else ""
+    return run.metrics["encoder"].get("sha256", "") if run.metrics and "encoder" in run.metrics else ""
 
 
 def _leave_out_minority(study: Study, marks: Mapping[Run, str], made: str) -> None:

@@ -62,7 +62,7 @@ def _classification(
     groups, sizes = np.unique(codes, axis=1, return_counts=True)  # (1 + R, K), (K,)
 
     truth, square = groups[0], len(classes) ** 2
-    together = max(1, CELLS // (len(sizes) * square))  # runs whose confusions are counted in one product
+    together = max(1, CELLS // (max(len(sizes), resamples) * square))  # runs whose confusions are counted at once
 
     def scored(counts: Array) -> Array:
         scores = []

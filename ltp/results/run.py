@@ -1,7 +1,7 @@
 """The run directory: how a finished run is written, read and verified.
 
 A run directory holds a checkpoint, predictions.json and, written last and atomically, metrics.json, which is
-a manifest (see ltp.results.manifest). The schema of metrics.json lives here and nowhere else.
+a record (see ltp.records). The schema of metrics.json lives here and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ltp.results.manifest import FIX, METRICS, file_problem, read_manifest, writ
 
 PREDICTIONS = "predictions.json"
 STATUSES = ("complete", "diverged")
-CHECKPOINT = "checkpoint"  # the folder of a training's resumable state, inside its run directory
+DATA = "task.json"  # the record of a directory of data
+CHECKPOINT = "checkpoint"  # the resumable state of a training that goes on
 
 
 class Flops(TypedDict):
@@ -40,17 +41,16 @@ class Layers(TypedDict):
     ffn_tokens: list[float]  # and its feed-forward
 
 
-class OptionalMetrics(TypedDict, total=False):
-    """Keys that some runs lack: earlier versions did not write the last two, nor do runs without them now."""
+class Encoder(TypedDict):
+    """The pretrained encoder that a base run started from."""
 
-    teacher: dict[str, Any] | None  # path and fingerprint of the dense run that distillation learned from
-    tokenizer_sha256: str  # of the tokenizer that made the data
-    encoder: dict[str, Any]  # of base runs: name, source, revision (the commit, or None), sha256 of the weights
+    name: str
+    source: str
+    revision: str | None  # the resolved commit of a model of the Hub
+    sha256: str  # of the weights
 
 
-class RunMetrics(OptionalMetrics):
-    """What a stage says of its run: the content of metrics.json without what write_run adds."""
-
+class _RequiredMetrics(TypedDict):
     status: str  # one of STATUSES
     reason: str | None  # why a run diverged
     task: str
@@ -70,6 +70,17 @@ class RunMetrics(OptionalMetrics):
     timing: dict[str, Any]  # the only part that may differ between two identical runs
 
 
+class RunMetrics(_RequiredMetrics, total=False):
+    """What a stage says of its run: the content of metrics.json without what write_run adds.
+
+    The keys of this class may be absent: earlier versions did not write them, nor do runs that they do not concern.
+    """
+
+    teacher: dict[str, Any] | None  # path and fingerprint of the dense run that distillation learned from
+    tokenizer_sha256: str  # of the tokenizer that made the data
+    encoder: Encoder  # of base runs
+
+
 class RunManifest(RunMetrics):
     """metrics.json as :func:`read_metrics` returns it."""
 
@@ -87,9 +98,10 @@ def _json_types(hint: Any) -> tuple[type | None, ...]:
 
 
 # Key of metrics.json → the types it may have (None is null). write_run adds schema, kind, files, fingerprint.
-_TYPES = {key: _json_types(hint) for key, hint in typing.get_type_hints(RunMetrics).items()}
-SCHEMA_TYPES = {key: types for key, types in _TYPES.items() if key in RunMetrics.__required_keys__}
-OPTIONAL_TYPES = {key: types for key, types in _TYPES.items() if key in RunMetrics.__optional_keys__}
+SCHEMA_TYPES = {key: _json_types(hint) for key, hint in typing.get_type_hints(_RequiredMetrics).items()}
+OPTIONAL_TYPES = {
+    key: _json_types(hint) for key, hint in typing.get_type_hints(RunMetrics).items() if key not in SCHEMA_TYPES
+}
 
 
 def write_run(directory: str | os.PathLike[str], metrics: Mapping[str, Any]) -> RunManifest:

@@ -81,8 +81,9 @@ def test_seeds_of_different_encoders_are_not_averaged(tmp_path):
     paths = write_study(tmp_path, seeds=(0, 1, 2))
     for path in paths:
         if "dense" in str(path):
-            other = "seed~1" in str(path)
-            write_run(path.parent, read_metrics(path) | {"encoder": {"sha256": ("b" if other else "a") * 64}})
+            sha256 = ("b" if "seed~1" in str(path) else "a") * 64
+            encoder = {"name": "mini", "source": "local", "revision": None, "sha256": sha256}
+            write_run(path.parent, read_metrics(path) | {"encoder": encoder})
     problems = write_tables(paths, tmp_path)
     assert len(problems) == len(paths) // 3
     assert all("seed~1" in line and "from another encoder than most runs of its task" in line for line in problems)
