@@ -4,8 +4,8 @@
     python benchmarks/scale.py plan 100 1000 -- --profile profiles/slurm
     python benchmarks/scale.py tables 10 100 1000 10000
 
-``plan`` is a dry run on a made-up grid, ``tables`` is `ltp tables` on made-up results (tests/made_up_study.py). Each is
-a process of its own, of which wall time, processor time and the largest resident memory are printed.
+``plan`` is a dry run on a made-up grid, ``tables`` is `ltp tables` on made-up results (tests/helpers/fake_study.py).
+Each is a process of its own, of which wall time, processor time and the largest resident memory are printed.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def made_up_grid(runs: int) -> dict:
 def write_results(folder: Path, grid: Grid) -> None:
     """Made-up results of every run of the grid."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import made_up_study
+    from helpers import fake_study
 
     for number, run in enumerate(grid.runs.values()):
         share = run.settings.get("lambda_", 0.5) / 0.5
@@ -51,10 +51,10 @@ def write_results(folder: Path, grid: Grid) -> None:
         if run.method == "topk":
             settings = {"token_keep_rate": 0.5}
         relative = 1.0 if run.stage == "base" else max(0.2, 1 - share)
-        metrics = made_up_study.metrics_of(
+        metrics = fake_study.metrics_of(
             run.method, run.stage, run.seed, 0.84 - 0.1 * (1 - relative) ** 2, relative, **settings
         )
-        made_up_study.write(folder / Path(run.directory).relative_to(grid.results_dir), metrics, number)
+        fake_study.write(folder / Path(run.directory).relative_to(grid.results_dir), metrics, number)
 
 
 def measured(command: list[str], cwd: Path) -> tuple[float, float, float]:

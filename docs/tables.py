@@ -14,46 +14,41 @@ import argparse
 import csv
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from ltp.analysis.labels import short_label
+from ltp.common.names import METHOD_NAMES, METRIC_NAMES
 
 DOCS = Path(__file__).parent
 ROOT, DATA = DOCS.parent, DOCS / "data"
 ORIGIN = ("commit", "machine", "date")
 TABLE = re.compile(r"<!-- table (?P<name>[\w-]+) -->\n.*?<!-- /table -->", re.DOTALL)
-METHODS = {
-    "dense": "dense",
-    "dense+": "dense, trained as long",
-    "budget": "learned budget",
-    "ltp": "learned thresholds (the paper's)",
-    "topk": "top-k",
-    "manual": "thresholds by hand",
-}
 Row = Mapping[str, str]
 
 
-def read(name: str) -> list[dict[str, str]]:
-    """The rows of a CSV in docs/data; every one of them must say where it comes from."""
+def read(name: str) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a CSV in docs/data; every row must say where it comes from."""
     with open(DATA / f"{name}.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or any(not row.get(key) for row in rows for key in ORIGIN):
-        raise SystemExit(f"docs/data/{name}.csv: no rows, or one without {', '.join(ORIGIN)}")
-    return rows
+        columns, *rows = csv.reader(file)
+    if columns[-3:] != list(ORIGIN) or not rows or any("" in row[-3:] for row in rows):
+        raise SystemExit(f"docs/data/{name}.csv: no rows, or one without {', '.join(ORIGIN)} at its end")
+    return columns, rows
 
 
-def render(name: str) -> str:
+def render(name: str, link: str) -> str:
     """A table in Markdown, and below it where its numbers come from."""
-    rows = read(name)
-    if "ltp_minus" in rows[0] or ("relative_flops" in rows[0] and "score_low" in rows[0]):
+    columns, cells = read(name)
+    rows = [dict(zip(columns, row, strict=True)) for row in cells]
+    if "score_low" in columns:
         lines = _matched(rows)
-    elif "test_score" in rows[0]:
+    elif "test_score_low" in columns:
         lines = _summary(rows)
     else:
-        columns = [column for column in rows[0] if column not in ORIGIN]
-        lines = _markdown(columns, [[row[column] for column in columns] for row in rows])
-    origins = dict.fromkeys(tuple(row[key] for key in ORIGIN) for row in rows)
+        lines = _markdown(columns[:-3], [row[:-3] for row in cells])
+    origins = dict.fromkeys(tuple(row[-3:]) for row in cells)
     origin = "; ".join(f"commit {commit}, {machine}, {date}" for commit, machine, date in origins)
-    return "\n".join([*lines, "", f"<sub>[{name}.csv](%s): {origin}</sub>"])
+    return "\n".join([*lines, "", f"<sub>[{name}.csv]({link}): {origin}</sub>"])
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
@@ -62,14 +57,16 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     head = ["task"] * several + ["method", "setting", "score (95 % CI)", "vs dense (95 % CI)", "FLOPs", "fewer"]
     cells = []
     for row in rows:
-        line = [f"{row['task']}, {row['metric']}"] * several + [METHODS.get(row["method"], row["method"])]
+        line = [f"{row['task']}, {METRIC_NAMES.get(row['metric'], row['metric'])}"] * several + [
+            METHOD_NAMES.get(row["method"], row["method"])
+        ]
         if not row["test_score"]:
             cells.append([*line, row["note"], "", "", "", ""])
             continue
         difference = _interval(row, "difference", "+") if row["difference"] else ""
         share = f"{100 * float(row['relative_flops']):.0f} %"
         fewer = f"{float(row['flops_reduction']):.2f} ×"
-        cells.append([*line, _setting(row["setting"]), _interval(row, "test_score"), difference, share, fewer])
+        cells.append([*line, short_label(row["setting"]), _interval(row, "test_score"), difference, share, fewer])
     return _markdown(head, cells)
 
 
@@ -82,7 +79,7 @@ def _matched(rows: Sequence[Row]) -> list[str]:
     cells = []
     for task in tasks:
         for method in dict.fromkeys(row["method"] for row in rows if row["task"] == task):
-            line = [task] * (len(tasks) > 1) + [METHODS.get(method, method)]
+            line = [task] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
             for share in shares:
                 row = found.get((task, method, share))
                 line.append(_interval(row, "difference", "+") if row else "–")
@@ -94,12 +91,6 @@ def _interval(row: Row, key: str, sign: str = "") -> str:
     value, low, high = (float(row[part]) for part in (key, f"{key}_low", f"{key}_high"))
     spread = f" ± {float(row[f'{key}_sd']):.1f}" if row.get(f"{key}_sd") else ""
     return f"{value:{sign}.1f}{spread} ({low:{sign}.1f} to {high:{sign}.1f})"
-
-
-def _setting(label: str) -> str:
-    short = {"temperature": "T", "lambda": "λ", "token_keep_rate": "keep", "final_token_threshold": "θ"}
-    parts = (part.partition("=") for part in label.split())
-    return " ".join(f"{short.get(key, key)}={value}" for key, _, value in parts)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -117,7 +108,7 @@ def written(page: Path) -> str:
 
     def table(match: re.Match[str]) -> str:
         link = f"{'docs/' if page.parent == ROOT else ''}data/{match['name']}.csv"
-        return f"<!-- table {match['name']} -->\n{render(match['name']) % link}\n<!-- /table -->"
+        return f"<!-- table {match['name']} -->\n{render(match['name'], link)}\n<!-- /table -->"
 
     return TABLE.sub(table, page.read_text(encoding="utf-8"))
 
@@ -142,7 +133,7 @@ def take(name: str, results: Path) -> None:
             writer.writerows(rows)
 
 
-def _only(values) -> str:
+def _only(values: Iterable[str]) -> str:
     return " and ".join(sorted(set(values), reverse=True))
 
 

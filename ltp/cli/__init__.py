@@ -12,7 +12,7 @@ COMMANDS = {
     "train": "train one stage: base, soft or hard",
     "evaluate": "score a saved model with pruning, and count its FLOPs",
     "progress": "how far a running study is",
-    "tables": "every run below a folder -> runs, frontier, summary (CSV)",
+    "tables": "the runs of a study -> its tables: runs, frontier, summary, matched (CSV)",
     "plots": "tables -> figures",
     "explain": "which words a model drops, and at which layer",
     "report": "tables and example sentences -> index.html",
