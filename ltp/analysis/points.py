@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ltp.analysis.study import FINAL_STAGES, deviation
-from ltp.common.names import METHODS
+from ltp.common.names import METHODS, PRUNING_METHODS
 
 
 def setting_points(rows: Sequence[dict[str, str]]) -> list[Point]:
@@ -32,7 +32,7 @@ def setting_points(rows: Sequence[dict[str, str]]) -> list[Point]:
 def chosen_points(points: Sequence[Point], summary: set[str]) -> list[Point]:
     """A point per pruning method: its operating point in summary.csv, or else its best on the frontier."""
     chosen = []
-    for method in METHODS[1:]:
+    for method in PRUNING_METHODS:
         members = [point for point in points if point.method == method and point.on_frontier]
         within = [point for point in members if ";".join(row["run"] for row in point.rows) in summary]
         best = max(members, key=lambda p: fmean(float(r["validation_score"]) for r in p.rows), default=None)

@@ -20,6 +20,7 @@ FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to
 # What tells a method's settings apart even if the study has but one; whatever else varies is added to a label.
 LABEL_KEYS = {
     "dense": (),
+    "dense+": (),
     "ltp": ("temperature", "lambda"),
     "topk": ("token_keep_rate",),
     "manual": ("final_token_threshold",),
@@ -75,6 +76,11 @@ class Setting:
         return fmean(run.flops(split, key) for run in self.runs)
 
 
+def precisions(runs: Iterable[Run]) -> str:
+    """The number formats that runs were trained in: ``bf16``, ``bf16 and fp32``."""
+    return " and ".join(sorted({run.metrics["settings"].get("precision", "fp32") for run in runs}))
+
+
 def deviation(values: Iterable[float]) -> float | None:
     """Sample standard deviation; None for fewer than two values."""
     values = list(values)
@@ -95,9 +101,9 @@ def number(value: Any) -> str:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """What shaped a run, its seed apart."""
+    """What shaped a run, its seed and its number format apart: the format is that of the machine, not of the grid."""
     settings = run.metrics["settings"] if run.metrics else run.facts.get("settings", {})
-    return {key: value for key, value in settings.items() if key != "seed"}
+    return {key: value for key, value in settings.items() if key not in ("seed", "precision")}
 
 
 def label_runs(runs: Sequence[Run]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ltp.analysis.bootstrap import CLASSIFICATION, REGRESSION, Interval, difference_interval, score_interval
 from ltp.analysis.frontier import TOLERANCE, operating_point
-from ltp.analysis.study import Run, Setting, by_setting, deviation, seeds_to_compare
+from ltp.analysis.study import Run, Setting, by_setting, deviation, precisions, seeds_to_compare
 from ltp.common.errors import LTPError
 from ltp.common.names import METHODS, METRIC_NAMES
 from ltp.results.run import read_predictions
@@ -60,7 +60,7 @@ def chosen_settings(study: Sequence[Run]) -> list[Setting]:
 
 
 def summary_rows(study: Sequence[Run], listed: Sequence[Run]) -> list[dict[str, Any]]:
-    """The rows of one task: dense, then ltp, topk and manual, those of them that the study has.
+    """The rows of one task: dense, then dense+, ltp, topk and manual, those of them that the study has.
 
     ``study``: its runs with metrics; ``listed``: those without as well, so that what is missing can be told.
     """
@@ -76,6 +76,8 @@ def summary_rows(study: Sequence[Run], listed: Sequence[Run]) -> list[dict[str, 
         if method in chosen:
             row |= _figures(chosen[method], dense, truth)
         notes = [_left_out([run for run in listed if run.get("method") == method])]
+        if method in chosen and (own := precisions(chosen[method].runs)) != (of_dense := precisions(dense.runs)):
+            notes.append(f"trained in {own}, dense in {of_dense}")
         if dense is None:
             notes.append("no complete dense run to compare with")
         elif method not in chosen:

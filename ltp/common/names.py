@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-METHODS = ("dense", "ltp", "topk", "manual")
+PRUNING_METHODS = ("ltp", "topk", "manual")
+METHODS = ("dense", "dense+", *PRUNING_METHODS)  # dense+ is the control: dense, trained as long as those that prune
 STAGES = ("base", "soft", "hard")
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"

@@ -9,6 +9,7 @@ import yaml
 
 METHODS = {
     "dense": "no pruning",
+    "dense+": "no pruning, trained as long as the models that prune",
     "ltp": "learned thresholds",
     "topk": "top-k pruning",
     "manual": "thresholds set by hand",

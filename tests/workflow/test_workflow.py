@@ -73,10 +73,10 @@ def test_the_papers_study_has_the_right_number_of_jobs(tmp_path):
     assert done == {
         "prepare_data": tasks,
         "train_base": tasks,
-        "convert": tasks * (1 + keep_rates + thresholds),
+        "convert": tasks * (1 + 1 + keep_rates + thresholds),  # learned thresholds, the control, the baselines
         "train_soft": tasks * temperatures * lambdas,
         "train_hard": tasks * temperatures * lambdas * rates,
-        "train_baseline": tasks * (keep_rates + thresholds) * rates,
+        "train_baseline": tasks * (1 + keep_rates + thresholds) * rates,
         "tables": 1,
         "plots": 1,
         "examples": tasks,
