@@ -76,14 +76,22 @@ def summary_rows(study: Sequence[Run], listed: Sequence[Run]) -> list[dict[str, 
         if method in chosen:
             row |= _figures(chosen[method], dense, truth)
         notes = [_left_out([run for run in listed if run.get("method") == method])]
-        if method in chosen and (own := precisions(chosen[method].runs)) != (of_dense := precisions(dense.runs)):
-            notes.append(f"trained in {own}, dense in {of_dense}")
+        if method in chosen:
+            notes.append(_precisions_note(chosen[method], dense))
         if dense is None:
             notes.append("no complete dense run to compare with")
         elif method not in chosen:
             notes.append(_why_none([s for s in settings if s.method == method], dense))
         rows.append(row | {"note": "; ".join(note for note in notes if note)})
     return rows
+
+
+def _precisions_note(setting: Setting, dense: Setting) -> str:
+    """Where runs that are averaged or compared were trained in different number formats: in which."""
+    own, of_dense = precisions(setting.runs), precisions(dense.runs)
+    if own != of_dense:
+        return f"trained in {own}, dense in {of_dense}"
+    return f"trained in {own}" if " and " in own else ""
 
 
 def _left_out(runs: Sequence[Run]) -> str:

@@ -21,6 +21,7 @@ from ltp.common.errors import LTPError
 from ltp.report import page
 from ltp.report import svg as charts
 from ltp.report.page import write_page
+from ltp.report.plots import write_plots
 from ltp.results.examples import Sentence, Word, write_examples
 
 ATTACK = "<script>alert('x')</script>"
@@ -62,7 +63,7 @@ def test_the_control_has_a_mark_a_row_and_a_sentence(tmp_path):
     text = write_page(tmp_path).read_text(encoding="utf-8")
     assert "The dense model trained as long as those that prune reaches 85.0, +1.0 points from the dense one." in text
     assert 'class="mark dense+' in text and "dense, trained as long" in text
-    assert make_plots(tmp_path)
+    assert write_plots(tmp_path, tmp_path / "plots")
 
 
 class Reader(HTMLParser):
