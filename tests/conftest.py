@@ -86,7 +86,7 @@ def tiny_study(tiny_encoder, tiny_data) -> SimpleNamespace:
     from ltp.training.stages import train
 
     base, converted = tiny_encoder.parent / "base", tiny_encoder.parent / "converted"
-    settings = TrainingSettings(learning_rate=1e-3, epochs=4, batch_size=8)
+    settings = TrainingSettings(learning_rate=1e-3, epochs=4, batch_size=8, precision="fp32")
     train(Stage("base", "dense", str(tiny_encoder), tiny_data, base, settings))
     # Scores are about 1/16 here, so the last layer's threshold applies to half of the tokens.
     convert(base, converted, PruningSettings(final_token_threshold=0.06, score_length=16))

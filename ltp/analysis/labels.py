@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # What a method's settings are called by even if the study has but one; whatever else varies is added.
 LABEL_KEYS = {
     "dense": (),
+    "dense+": (),
     "ltp": ("temperature", "lambda"),
     "topk": ("token_keep_rate",),
     "manual": ("final_token_threshold",),
@@ -37,7 +38,8 @@ def label_runs(runs: Sequence[Run]) -> None:
         for run in members:
             if run.metrics is not None:
                 for key, value in run.settings.items():
-                    values[key].add(number(value))
+                    if key != "precision":  # the machine's choice, not the grid's
+                        values[key].add(number(value))
         first = LABEL_KEYS.get(method, ())
         keys = [*first, *sorted(key for key in values if key not in first and len(values[key]) > 1)]
         for run in members:

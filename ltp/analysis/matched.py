@@ -19,7 +19,7 @@ from ltp.analysis.frontier import frontier
 from ltp.analysis.predictions import read_answers, resampled_metrics
 from ltp.analysis.resample import Array, resampled_scores
 from ltp.analysis.study import Setting, Study
-from ltp.common.names import METHODS
+from ltp.common.names import PRUNING_METHODS
 
 MATCHED = "matched.csv"
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # FLOPs relative to the dense model's at which methods are compared
@@ -52,7 +52,7 @@ def matched_rows(study: Study, resamples: int = RESAMPLES) -> list[MatchedRow]:
     Raises LTPError where predictions are damaged.
     """
     dense = study.dense
-    methods = [method for method in METHODS if method != "dense" and study.of(method)]
+    methods = [method for method in PRUNING_METHODS if study.of(method)]
     if dense is None or not methods:
         return []
     settings = [dense, *(setting for method in methods for setting in study.of(method))]

@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ltp.analysis.frontier import frontier, operating_point
-from ltp.common.names import FINAL_STAGES, METHODS
+from ltp.common.names import FINAL_STAGES, METHODS, PRUNING_METHODS
 from ltp.results.run import RunManifest
 
 UNKNOWN = ""  # the task, encoder, method or stage of a run whose metrics are missing and whose path does not name it
@@ -51,7 +51,8 @@ class Run:
     @cached_property
     def setting_key(self) -> tuple[str, str]:
         """What the runs of a setting share: their method and settings."""
-        return self.method, json.dumps(self.settings, sort_keys=True)
+        settings = {key: value for key, value in self.settings.items() if key != "precision"}  # the machine's
+        return self.method, json.dumps(settings, sort_keys=True)
 
     @property
     def is_final(self) -> bool:
@@ -183,7 +184,7 @@ class Study:
     def representatives(self) -> list[Setting]:
         """A setting for each pruning method: its operating point, or without one its best on validation."""
         found = []
-        for method in METHODS[1:]:
+        for method in PRUNING_METHODS:
             members = [setting for setting in self.of(method) if setting.on_frontier]
             best = max(members, key=lambda setting: setting.score("validation"), default=None)
             found.append(self.operating_point(method) or best)

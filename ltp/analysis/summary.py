@@ -63,6 +63,7 @@ def summary_rows(study: Study) -> list[SummaryRow]:
         figures: dict[str, Any] = {}
         if method in reported:
             figures = _figures(reported[method], answers[method])
+            notes.append(_precisions_note(reported[method], dense))
             if dense and method != "dense":
                 figures |= _difference(reported[method], dense, answers[method], answers["dense"])
         elif dense is None:
@@ -72,6 +73,19 @@ def summary_rows(study: Study) -> list[SummaryRow]:
         note = "; ".join(filter(None, notes))
         rows.append(SummaryRow(study.task, study.model, study.metric, method, **figures, note=note))
     return rows
+
+
+def _precisions_note(setting: Setting, dense: Setting | None) -> str:
+    """Where runs that are averaged or compared were trained in different number formats: in which."""
+    own, of_dense = _precisions(setting), _precisions(dense) if dense else ""
+    if dense and own != of_dense:
+        return f"trained in {own}, dense in {of_dense}"
+    return f"trained in {own}" if " and " in own else ""
+
+
+def _precisions(setting: Setting) -> str:
+    """The number formats that a setting's runs were trained in: ``bf16``, ``bf16 and fp32``."""
+    return " and ".join(sorted({str(run.settings.get("precision", "fp32")) for run in setting.runs}))
 
 
 def _answers_of(settings: Sequence[Setting]) -> list[Answers]:

@@ -22,7 +22,7 @@ ltp train --stage hard --method ltp --checkpoint soft --data data --output hard 
 """
 
 TRAINING = ("epochs", "batch_size", "accumulation_steps", "precision", "seed", "checkpoint_minutes", "tensorboard")
-WEIGHTS = ("learning_rate", "weight_decay", "warmup", "max_grad_norm", "dropout")
+WEIGHTS = ("learning_rate", "weight_decay", "warmup", "max_grad_norm", "dropout", "freeze_embeddings")
 THRESHOLDS = ("temperature", "lambda_", "lambda_warmup", "threshold_learning_rate")
 
 

@@ -12,17 +12,18 @@ from collections.abc import Mapping
 from itertools import pairwise
 from statistics import NormalDist
 
-from ltp.common.names import METHODS
+from ltp.common.names import PRUNING_METHODS
 from ltp.grid.grid import Grid
 from ltp.grid.sizes import Size
 
 
 def count_candidates(grid: Grid) -> dict[str, dict[str, int]]:
-    """Task → method → settings that its operating point is picked from: the fine-tuned runs of one seed."""
+    """Task → method that prunes → settings that its operating point is picked from: the fine-tuned runs of one seed."""
     seed = grid.config.seeds[0]
     runs = Counter((run.task, run.method) for run in grid.runs.values() if run.stage == "hard" and run.seed == seed)
     return {
-        task: {method: runs[task, method] for method in METHODS if runs[task, method]} for task in grid.config.tasks
+        task: {method: runs[task, method] for method in PRUNING_METHODS if runs[task, method]}
+        for task in grid.config.tasks
     }
 
 

@@ -4,6 +4,7 @@ With the reader (checks and defaults), the only module that knows what a grid's 
 
     R/TASK/data/                                             R is the grid's results_dir
     R/TASK/seed~S/dense/base/
+    R/TASK/seed~S/dense+/converted/                          its fine-tunings in hard/lr~X/
     R/TASK/seed~S/ltp/converted/
     R/TASK/seed~S/ltp/temperature~T/lambda~L/soft/           its fine-tunings in hard/lr~X/
     R/TASK/seed~S/topk/keep_rate~K/converted/                its fine-tunings in hard/lr~X/
@@ -39,7 +40,7 @@ class Conversion:
     """
 
     task: str
-    method: str  # ltp, topk, manual
+    method: str  # dense+, ltp, topk, manual
     seed: int
     settings: Mapping[str, Any]
     directory: str
@@ -57,7 +58,7 @@ class Run:
     """One training; ``settings`` are the keyword arguments of TrainingSettings that are not None."""
 
     task: str
-    method: str  # dense, ltp, topk, manual
+    method: str  # dense, dense+, ltp, topk, manual
     stage: str  # base, soft, hard
     seed: int
     settings: Mapping[str, Any]
@@ -106,6 +107,11 @@ class Grid:
             self._add_hard_runs((task, "ltp", seed), hard, point, learned)
 
         trained = hard | {"epochs": baselines["epochs"]}
+        if baselines["dense"] is not None:
+            converted = self._add_conversion(
+                (task, "dense+", seed), {"prune_mode": "none"}, f"{root}/dense+/converted", base
+            )
+            self._add_hard_runs((task, "dense+", seed), trained, f"{root}/dense+", converted)
         for rate in (baselines["topk"] or {}).get("keep_rates", ()):
             pruning, point = {"prune_mode": "topk", "token_keep_rate": rate}, f"{root}/topk/keep_rate~{tag(rate)}"
             converted = self._add_conversion((task, "topk", seed), pruning, f"{point}/converted", base)
@@ -177,7 +183,11 @@ class Grid:
         return flags({"checkpoint": conversion.checkpoint} | dict(conversion.settings))
 
     def training_flags(self, directory: str) -> str:
-        """The flags of ``ltp train`` but ``--data`` and ``--output``, quoted for a shell."""
+        """The flags of ``ltp train`` but ``--data``, ``--output`` and ``device_flags``, quoted for a shell.
+
+        Runs are made again when these change. For precision ``auto`` they say fp32, the default when it was not yet
+        there, and ``device_flags`` overrides it: so a study that was finished then keeps its runs.
+        """
         run = self.runs[directory]
         what: dict[str, Any] = {
             "stage": run.stage,
@@ -187,7 +197,19 @@ class Grid:
         }
         if run.stage == "base":
             what |= {"revision": self.config.model["revision"], "teach": self._distils(run.task)}
-        return flags(what | dict(run.settings))
+        precision = run.settings["precision"]
+        return flags(what | dict(run.settings) | {"precision": "fp32" if precision == "auto" else precision})
+
+    def device_flags(self, directory: str) -> str:
+        """The flags of ``ltp train`` that say on what it runs. They follow ``training_flags`` and override those."""
+        automatic = self.runs[directory].settings["precision"] == "auto"
+        return flags(
+            {
+                "processes": self.config.processes,
+                "gpus": self.config.gpus,
+                "precision": "auto" if automatic else None,
+            }
+        )
 
 
 def load_grid(path: str | Path) -> Grid:

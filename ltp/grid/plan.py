@@ -16,7 +16,7 @@ def run_tokens(run: Run, size: Size) -> float | None:
 
 
 def stage_of(run: Run) -> str:
-    """The kind of a run, by which it is counted: base, soft, hard, topk or manual."""
+    """The kind of a run, by which it is counted: base, soft, hard, dense+, topk or manual."""
     return run.stage if run.method in ("dense", "ltp") else run.method
 
 

@@ -23,6 +23,12 @@ from ltp.results.checkpoint import check_checkpoint
 from ltp.settings.data import DataSettings
 from ltp.settings.training import TrainingSettings
 
+# Keys of ``training`` that the base stage goes without, and why.
+NOT_IN_BASE = {
+    "distillation": "the base stage has no dense model to learn from",
+    "freeze_embeddings": "the base stage trains all weights",
+}
+
 
 def tag(value: float) -> str:
     """A number as it stands in paths and flags: 1.0e-5 and 0.00001 are both ``1e-05``; whole numbers have no point."""
@@ -95,10 +101,10 @@ class _TaskReader:
         for stage in STAGES:
             task[stage] = fill_defaults({**training, **merged[stage]}, sections[stage])
             self._check_stage(stage, task[stage])
-        if "distillation" in merged["base"]:
-            where = self._where(("base", "distillation"))
-            raise LTPError(f"{where}: the base stage has no dense model to learn from; put it under training or soft")
-        task["base"]["distillation"] = None
+        for key, why in NOT_IN_BASE.items():
+            if key in merged["base"]:
+                raise LTPError(f"{self._where(('base', key))}: {why}; put it under training or soft")
+            task["base"][key] = None
 
         baselines = task["baselines"] = fill_defaults(merged["baselines"], sections["baselines"])
         if baselines["epochs"] is None:  # as long as soft and hard together, so no method trains longer

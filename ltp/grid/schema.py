@@ -131,9 +131,15 @@ def _make_sections() -> dict[str, Schema]:
             shared | length | {"learning_rates": _values(TrainingSettings, "learning_rate", [2e-5])},
         ),
         "baselines": _section(
-            "fixed pruning, fine-tuned from the base with the settings of the hard stage",
+            "fixed pruning, and the unpruned control, fine-tuned from the base with the settings of the hard stage",
             {
                 "epochs": as_long,
+                "dense": _section(
+                    "the control: no pruning, trained as long as the others; {}: with it",
+                    {},
+                    type=["object", "null"],
+                    default=None,
+                ),
                 "topk": _section("top-k pruning; null: leave it out", topk, **optional),
                 "manual": _section("thresholds set by hand; null: leave them out", manual, **optional),
             },

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.matched import MatchedRow
 from ltp.analysis.study import Study
-from ltp.common.names import METHOD_PHRASES, METHODS
+from ltp.common.names import METHOD_PHRASES, METHODS, PRUNING_METHODS
 from ltp.report.numbers import signed
 
 
@@ -53,7 +53,7 @@ def matched_table(rows: Sequence[MatchedRow]) -> list[tuple[float, list[MatchedR
 
 def unequal_tries(study: Study) -> str | None:
     """A warning where the operating points were picked among different numbers of settings; None where not."""
-    counts = {method: len(study.of(method)) for method in METHODS[1:] if study.of(method)}
+    counts = {method: len(study.of(method)) for method in PRUNING_METHODS if study.of(method)}
     if len(set(counts.values())) < 2:
         return None
     tried = [f"{count} of {METHOD_PHRASES[method]}" for method, count in counts.items()]

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 3.5, 2.75  # inches: one column of a two-column page
 MOST_THRESHOLD_LINES = 8
-COLOURS = {"dense": "#000000", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
-MARKERS = {"dense": "D", "ltp": "o", "topk": "s", "manual": "^"}
-LINES: dict[str, Any] = {"dense": "-", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
+COLOURS = {"dense": "#000000", "dense+": "#777777", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
+MARKERS = {"dense": "D", "dense+": "P", "ltp": "o", "topk": "s", "manual": "^"}
+LINES: dict[str, Any] = {"dense": "none", "dense+": "none", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
@@ -116,7 +116,7 @@ def accuracy_figure(study: Study) -> Figure:
             [setting.score("test") for setting in line],
             **style,
             ms=size,
-            ls="none" if method == "dense" else LINES[method],
+            ls=LINES[method],
             label=METHOD_NAMES[method],
             zorder=3,
         )

@@ -30,6 +30,12 @@ def answer(rows: Sequence[SummaryRow], metric: str) -> str:
         f"{fixed(dense.test_score)}. The difference is {signed(ltp.difference)} points ({difference}): on "
         f"{ltp.test_examples:,} test examples, {_verdict(ltp)}."
     ]
+    if "dense+" in found:
+        control = found["dense+"]
+        parts.append(
+            f"The dense model trained as long as those that prune reaches {fixed(control.test_score)}, "
+            f"{signed(control.difference)} points from the dense one."
+        )
     others = []
     for method in ("topk", "manual"):
         name = METHOD_PHRASES[method]

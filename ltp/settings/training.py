@@ -39,7 +39,14 @@ class TrainingSettings:
         minimum=0.0,
         maximum=1.0,
     )
-    precision: str = described("fp32", "number format of the matrix products", choices=("fp32", "bf16", "fp16"))
+    precision: str = described(
+        "auto",
+        "number format of the matrix products; auto: bf16 where the processor or the GPU has it in hardware, else fp32",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    freeze_embeddings: bool = described(
+        False, "leave the word embeddings as they are; the base stage of a grid trains them all the same"
+    )
     checkpoint_minutes: float = described(5.0, "minutes between two resumable checkpoints", above=0.0)
     tensorboard: bool = described(False, "write TensorBoard logs below the run directory")
 

@@ -1,4 +1,4 @@
-"""Where and with what a training runs, and whether this machine can do what is asked of it."""
+"""Where and with what a training runs, and whether this machine has the GPUs that are asked for."""
 
 from __future__ import annotations
 
@@ -45,15 +45,3 @@ def require_gpus(wanted: int) -> None:
                 f"gpus: {wanted} asked for, {there or 'none'} can be used here; run where there are as many, or set "
                 f"gpus: {there} in the grid"
             )
-
-
-def require_precision(precision: str) -> None:
-    """Raise LTPError where this machine does not compute in the number format."""
-    import torch
-
-    gpu = torch.cuda.is_available()
-    if precision == "fp16" and not gpu:
-        raise LTPError("precision: fp16 needs a GPU, and none can be used here; use fp32 or bf16")
-    if precision == "bf16" and gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        name = torch.cuda.get_device_name()
-        raise LTPError(f"precision: bf16 is more than this GPU, {name}, can do; use fp16 or fp32")

@@ -81,7 +81,7 @@ def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, A
     model = load_pruned(checkpoint, info)
     check_tokenizer(checkpoint, data, info)
     with tempfile.TemporaryDirectory() as state:
-        trainer = make_trainer(model, None, info, Path(state), TrainingSettings())
+        trainer = make_trainer(model, None, info, Path(state), TrainingSettings(precision="fp32"))
         try:
             found = evaluate(trainer, {name: split for name, split in splits.items() if name != "train"}, info)
         except Diverged as reason:

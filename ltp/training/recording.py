@@ -44,6 +44,8 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
     chosen = {name.rstrip("_"): value for name, value in asdict(stage.settings).items()}
     for name in ("seed", "checkpoint_minutes", "tensorboard"):  # the first has its own key, the others change no result
         del chosen[name]
+    if not chosen["freeze_embeddings"]:  # as the versions wrote it that had no such setting: seeds can be averaged
+        del chosen["freeze_embeddings"]
     if stage.name != "soft":
         for name in ("temperature", "lambda", "lambda_warmup", "threshold_learning_rate"):
             del chosen[name]

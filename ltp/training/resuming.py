@@ -48,16 +48,51 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def prepare_state(output: Path, metadata: Mapping[str, Any]) -> None:
-    """Remove checkpoints of other settings, data or another parent; write down those of this run for the next start."""
+    """Remove checkpoints of other settings, data or another parent; write down those of this run for the next start.
+
+    The device may be another one: a training goes on wherever it is started again.
+    """
     state = output / CHECKPOINT
-    wanted = json.loads(json.dumps(metadata))
-    try:
-        same = json.loads((state / SETTINGS).read_text(encoding="utf-8")) == wanted
-    except (OSError, ValueError):
-        same = False
-    if same and last_checkpoint(state):
+    if _anywhere(_begun(state)) == _anywhere(_plain(metadata)) and last_checkpoint(state):
         return
     shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
-    write_json(state / SETTINGS, wanted)
+    write_json(state / SETTINGS, metadata)
+
+
+def begun_precision(state: Path, metadata: Mapping[str, Any]) -> str | None:
+    """The number format of the training that can go on from ``state``; None where none can.
+
+    ``metadata`` is what is known of the run before its model is loaded, whatever that says of precision.
+    """
+    begun, wanted = _begun(state), _plain(metadata)
+    try:
+        precision, settings = begun["settings"].pop("precision"), begun.pop("settings")
+    except (AttributeError, KeyError, TypeError):
+        return None
+    del wanted["environment"], wanted["settings"]["precision"]
+    same = wanted.pop("settings").items() <= settings.items() and all(begun.get(key) == wanted[key] for key in wanted)
+    return precision if same and last_checkpoint(state) else None
+
+
+def _begun(state: Path) -> Any:
+    """The metadata of the training whose checkpoints lie in ``state``; None where they cannot be read."""
+    try:
+        return json.loads((state / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """As it comes back from a file."""
+    plain: dict[str, Any] = json.loads(json.dumps(metadata))
+    return plain
+
+
+def _anywhere(metadata: Any) -> Any:
+    """Without the device, which may change between the legs of a training."""
+    if isinstance(metadata, dict) and isinstance(metadata.get("environment"), dict):
+        environment = {k: v for k, v in metadata["environment"].items() if k not in ("device", "device_name")}
+        return metadata | {"environment": environment}
+    return metadata

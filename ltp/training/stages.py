@@ -14,8 +14,8 @@ from ltp.results.run import CHECKPOINT
 from ltp.text.dataset import load
 from ltp.training import distributed
 from ltp.training.callbacks import Diverged, tensorboard_logs
-from ltp.training.environment import require_precision
 from ltp.training.evaluation import evaluate
+from ltp.training.precision import require_precision, resolve_precision
 from ltp.training.recording import TENSORBOARD, record_failure, record_run, remove_results, run_metadata
 from ltp.training.resuming import last_checkpoint, prepare_state, seconds_trained
 from ltp.training.stage import Stage
@@ -36,15 +36,16 @@ def train(stage: Stage) -> dict[str, Any]:
     its part of every batch, and the main one writes.
     """
     started = time.monotonic()
-    settings, output = stage.settings, stage.output
-    require_precision(settings.precision)
+    require_precision(stage.settings.precision)
     transformers_logging.set_verbosity_error()
     if threads := cpu_threads():
         torch.set_num_threads(threads)
     splits, info = load(stage.data)
     parent = read_parent(stage)
-    metadata = run_metadata(stage, info, parent)
     distributed.join()
+    stage = resolve_precision(stage, run_metadata(stage, info, parent))
+    settings, output = stage.settings, stage.output
+    metadata = run_metadata(stage, info, parent)
     if parent and parent["status"] != "complete":
         remove_results(output)
         return record_failure(output, metadata, f"parent {stage.checkpoint}: {parent['reason']}", started)

@@ -19,6 +19,7 @@ from ltp.results.manifest import CONVERSION, METRICS, read_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
 from ltp.settings.pruning import THRESHOLDS, PruningSettings
+from ltp.settings.training import TrainingSettings
 from ltp.text.encoder import encoder_record, resolve_model
 from ltp.text.tokenizer import check_tokenizer
 from ltp.training.recording import TRAIN_LOGITS
@@ -82,7 +83,8 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
             label2id={name: index for index, name in enumerate(names)},
             **options,
         )
-        return LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
+        model = LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
+        return _freeze(model, settings)
     model = AutoModelForSequenceClassification.from_pretrained(folder, **options)
     if not isinstance(model.config, LTPConfig):
         found = model.config.model_type
@@ -97,6 +99,12 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
         model.use_soft_masks(settings.temperature)
     elif hasattr(model, THRESHOLDS):
         model.threshold_deltas.requires_grad_(False)
+    return _freeze(model, settings)
+
+
+def _freeze(model: LTPForSequenceClassification, settings: TrainingSettings) -> LTPForSequenceClassification:
+    """The model, its word embeddings without gradients where the settings ask for it."""
+    model.encoder.embeddings.word_embeddings.weight.requires_grad_(not settings.freeze_embeddings)
     return model
 
 

@@ -123,6 +123,40 @@ def test_test_split_is_never_used_for_picking(tmp_path):
     assert row["runs"] == "right" and float(row["test_score"]) == 60 and float(row["difference"]) == -20
 
 
+def test_the_control_is_shown_at_its_best_however_far_from_dense(tmp_path):
+    paths = write_study(tmp_path)
+    for n, (rate, accuracy) in enumerate((("1e-05", 0.79), ("2e-05", 0.81))):
+        control = metrics_of("dense+", "hard", 0, accuracy, 1.0, learning_rate=float(rate))
+        paths.append(write(tmp_path / f"rotten_tomatoes/seed~0/dense+/hard/lr~{rate}", control, 50 + n))
+    write_tables(paths, tmp_path)
+    rows = summary_of(tmp_path)
+    assert list(rows) == ["dense", "dense+", "ltp", "topk", "manual"]
+    row = rows["dense+"]
+    assert row["runs"].endswith("dense+/hard/lr~2e-05") and row["relative_flops"] == "1" and row["note"] == ""
+    assert float(row["difference"]) == pytest.approx(-3) and row["difference_low"] != ""
+
+
+def test_runs_in_different_precisions_are_one_study_and_named(tmp_path):
+    """The format is that of the machine that made a run: seeds are averaged all the same, and the note says it."""
+
+    def run(name, method, stage, seed, relative, precision):
+        return write(tmp_path / name, metrics_of(method, stage, seed, 0.8, relative, precision=precision))
+
+    paths = [
+        run("dense/0", "dense", "base", 0, 1.0, "bf16"), run("dense/1", "dense", "base", 1, 1.0, "bf16"),
+        run("topk/0", "topk", "hard", 0, 0.5, "bf16"), run("topk/1", "topk", "hard", 1, 0.5, "fp32"),
+        run("ltp/0", "ltp", "hard", 0, 0.5, "bf16"), run("ltp/1", "ltp", "hard", 1, 0.5, "bf16"),
+    ]  # fmt: skip
+    write_tables(paths, tmp_path)
+    rows = summary_of(tmp_path)
+    assert rows["topk"]["seeds"] == "2" and "precision" not in rows["topk"]["setting"]
+    assert rows["topk"]["note"] == "trained in bf16 and fp32, dense in bf16"
+    assert rows["ltp"]["note"] == rows["dense"]["note"] == ""
+    assert {row["setting_precision"] for row in table(tmp_path, "runs.csv")} == {"bf16", "fp32"}
+    text = render_tables(read_studies(tmp_path), read_rows(tmp_path / "summary.csv", SummaryRow), [])
+    assert "topk: trained in bf16 and fp32, dense in bf16" in text
+
+
 def test_none_within_a_point_gives_an_empty_row_with_a_note(tmp_path):
     paths = [
         write(tmp_path / "dense", metrics_of("dense", "base", 0, 0.85, 1.0)),

@@ -11,7 +11,8 @@ import pytest
 from ltp.cli.main import main
 from ltp.common import gpus
 from ltp.common.errors import LTPError
-from ltp.training.environment import require_gpus, require_precision
+from ltp.training.environment import require_gpus
+from ltp.training.precision import require_precision
 
 TRAIN = ["train", "--stage=base", "--method=dense", "--checkpoint=encoder", "--data=data", "--output=run"]
 

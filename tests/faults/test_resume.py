@@ -71,6 +71,36 @@ def test_cut_off_at_any_step_it_ends_the_same(tiny_study, whole, tmp_path, monke
     assert told(tmp_path / "run") == whole
 
 
+class TestAnotherMachine:
+    """A training that began in one number format goes on in it, on a machine that has another one or none."""
+
+    @pytest.mark.parametrize("began", ["bf16", "fp32"])
+    def test_the_precision_is_that_of_the_beginning(self, tiny_study, tmp_path, monkeypatch, capfd, began):
+        def machine(name: str, half: bool):
+            monkeypatch.setattr("ltp.training.precision.has_bf16", lambda: half)
+            monkeypatch.setattr("ltp.training.environment.processor_name", lambda: name)
+
+        machine("first", began == "bf16")
+        arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data)
+        train(Stage(*arguments, tmp_path / "whole", SETTINGS))
+        cut_off(monkeypatch, (*arguments, tmp_path / "run"), 5)
+        machine("second", began != "bf16")
+        capfd.readouterr()
+        assert train(Stage(*arguments, tmp_path / "run", SETTINGS))["timing"]["resumed"]
+        line = "the training began in bf16 and goes on in it, emulated on this machine and slow; to start anew, delete"
+        assert (line in capfd.readouterr().err) == (began == "bf16")
+        whole, resumed = told(tmp_path / "whole"), told(tmp_path / "run")
+        assert resumed["settings"]["precision"] == began and resumed["files"] == whole["files"]
+
+    def test_a_checkpoint_of_other_settings_does_not_decide(self, tiny_study, tmp_path, monkeypatch):
+        monkeypatch.setattr("ltp.training.precision.has_bf16", lambda: True)
+        arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run")
+        cut_off(monkeypatch, arguments, 5)
+        monkeypatch.setattr("ltp.training.precision.has_bf16", lambda: False)
+        metrics = train(Stage(*arguments, replace(SETTINGS, lambda_=0.3)))
+        assert not metrics["timing"]["resumed"] and metrics["settings"]["precision"] == "fp32"
+
+
 DAMAGE = [
     ("trainer_state.json", cut), ("trainer_state.json", flipped), ("trainer_state.json", emptied),
     ("optimizer.pt", cut), ("optimizer.pt", flipped), ("optimizer.pt", gone), ("optimizer.pt", zeroed),

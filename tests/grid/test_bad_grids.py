@@ -29,7 +29,7 @@ BAD = [
     (("seeds",), [0.5], "seeds[0]: 0.5 is not a whole number"),
     (("seeds",), [-1], "seeds[0]: -1 is too small"),
     (("training", "batch_size"), 2.5, "training.batch_size: 2.5 is not a whole number"),
-    (("training", "precision"), "fp8", "training.precision: 'fp8' is not one of fp32, bf16, fp16"),
+    (("training", "precision"), "fp8", "training.precision: 'fp8' is not one of auto, fp32, bf16, fp16"),
     (("training", "tensorboard"), "yes", "training.tensorboard: 'yes' is not true or false"),
     (("training", "accumulation_steps"), 3, "training.accumulation_steps: 3 does not divide batch_size"),
     (("soft", "accumulation_steps"), 3, "soft.accumulation_steps: 3 does not divide batch_size"),

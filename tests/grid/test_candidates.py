@@ -52,6 +52,11 @@ def test_candidates_are_the_fine_tuned_runs_of_one_seed():
     assert warnings(Grid(SMALL)) == []
 
 
+def test_the_control_is_no_candidate():
+    grid = Grid(changed(SMALL, ("baselines", "dense"), {}))
+    assert count_candidates(grid) == count_candidates(Grid(SMALL)) and warnings(grid) == []
+
+
 def test_a_task_of_its_own_numbers_has_a_line_of_its_own():
     config = changed(SMALL, ("tasks", "imdb"), {"soft": {"lambdas": [0.1, 0.2]}})
     (line,) = warnings(Grid(config))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.grids import SHORT, SMALL, changed
+from helpers.grids import SHORT, SMALL, changed, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,8 +135,8 @@ def test_the_command_line_takes_the_flags_and_reads_the_same_settings(grid):
         )
 
     for directory, run in grid.runs.items():
-        read = read_settings(parsed("train", grid.training_flags(directory)), TrainingSettings)
-        assert read == TrainingSettings(**run.settings)
+        line = f"{grid.training_flags(directory)} {grid.device_flags(directory)}"
+        assert read_settings(parsed("train", line), TrainingSettings) == TrainingSettings(**run.settings)
     for directory, conversion in grid.conversions.items():
         read = read_settings(parsed("convert", grid.conversion_flags(directory)), PruningSettings)
         assert read == PruningSettings(**conversion.settings)
@@ -169,3 +169,39 @@ def test_the_grid_needs_no_torch():
     heavy = "{'torch', 'transformers', 'datasets'}"
     code = f"import sys; from ltp.grid import grid, plan, progress; sys.exit(bool({heavy} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_default_precision_leaves_the_params_of_finished_runs_as_they_were():
+    """Of studies made when the default was fp32: the flags that Snakemake compares still say so."""
+    grid = Grid(SHORT)
+    for directory in grid.runs:
+        assert "--precision=fp32" in grid.training_flags(directory)
+        assert grid.device_flags(directory) == "--processes=1 --gpus=0 --precision=auto"
+    for precision in ("fp32", "bf16"):
+        named = Grid(SHORT | {"training": {"precision": precision}})
+        for directory in named.runs:
+            assert f"--precision={precision}" in named.training_flags(directory)
+            assert named.device_flags(directory) == "--processes=1 --gpus=0"
+
+
+def test_embeddings_are_frozen_after_the_base_stage_for_every_method():
+    grid = Grid(SHORT | {"training": {"freeze_embeddings": True}})
+    for directory, run in grid.runs.items():
+        assert ("--freeze-embeddings" in grid.training_flags(directory)) == (run.stage != "base")
+    assert refusal(SHORT | {"base": {"freeze_embeddings": True}}) == (
+        "base.freeze_embeddings: the base stage trains all weights; put it under training or soft"
+    )
+
+
+def test_the_control_is_the_dense_model_trained_as_long():
+    grid = Grid(changed(SMALL, ("baselines", "dense"), {}))
+    home = "results/imdb/seed~0"
+    runs = [run for run in grid.runs.values() if (run.task, run.seed, run.method) == ("imdb", 0, "dense+")]
+    assert [run.directory for run in runs] == [f"{home}/dense+/hard/lr~{rate}" for rate in ("1e-05", "2e-05")]
+    topk = grid.runs[f"{home}/topk/keep_rate~0.5/hard/lr~1e-05"]
+    assert runs[0].settings == topk.settings and runs[0].stage == "hard"
+    conversion = grid.conversions[f"{home}/dense+/converted"]
+    assert (conversion.settings, conversion.checkpoint) == ({"prune_mode": "none"}, f"{home}/dense/base")
+    assert runs[0].parent == conversion.output
+    assert not any("dense+" in directory for directory in Grid(SMALL).runs)
+    assert Grid(changed(SMALL, ("baselines", "dense"), None)).runs.keys() == Grid(SMALL).runs.keys()

@@ -45,7 +45,7 @@ def main() -> int:
     elif command == "train":
         wanted = ("temperature", "lambda", "learning_rate", "epochs")
         settings = {name: float(flags[key]) for name in wanted if (key := name.replace("_", "-")) in flags}
-        relative = 1.0 if flags["stage"] == "base" else 0.6
+        relative = 1.0 if flags["method"] in ("dense", "dense+") else 0.6
         metrics = fake_study.metrics_of(
             flags["method"], flags["stage"], int(flags["seed"]), 0.8, relative, task=output.parts[-1], **settings
         )

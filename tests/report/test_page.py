@@ -21,6 +21,7 @@ from ltp.cli import report as report_command
 from ltp.common.errors import LTPError
 from ltp.report import page, svg
 from ltp.report.page import write_page
+from ltp.report.plots import write_plots
 from ltp.results.examples import Sentence, Word, write_examples
 
 ATTACK = "<script>alert('x')</script>"
@@ -52,6 +53,17 @@ def study(tmp_path_factory):
         run=row["runs"].split(";")[0], setting=row["setting"], model=row["model"], reason="cheapest", split="test",
     )  # fmt: skip
     return root, write_page(root).read_text(encoding="utf-8")
+
+
+def test_the_control_has_a_mark_a_row_and_a_sentence(tmp_path):
+    paths = write_study(tmp_path)
+    control = metrics_of("dense+", "hard", 0, 0.85, 1.0)
+    paths.append(write(tmp_path / "rotten_tomatoes/seed~0/dense+/hard/lr~2e-05", control, 50))
+    write_tables(paths, tmp_path)
+    text = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "The dense model trained as long as those that prune reaches 85.0, +1.0 points from the dense one." in text
+    assert 'class="mark dense+' in text and "dense, trained as long" in text
+    assert write_plots(tmp_path, tmp_path / "plots")
 
 
 class Reader(HTMLParser):

@@ -5,11 +5,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+from helpers.tiny import batch, pruning_model, sentences
 from safetensors.numpy import load_file
 
 from ltp.cli.main import main
+from ltp.conversion.convert import convert
+from ltp.models import pruning
 from ltp.results.run import read_metrics, read_predictions
+from ltp.settings.pruning import PruningSettings
 from ltp.training.evaluation import evaluate_checkpoint
+from ltp.training.precision import has_bf16
+from ltp.training.trainer import LTPTrainer
 
 SOFT = ["--stage=soft", "--method=ltp", "--temperature=0.02", "--lambda=0.1", "--threshold-learning-rate=0.001"]
 HARD = ["--stage=hard", "--method=ltp"]
@@ -41,6 +48,114 @@ def test_bf16_trains_soft_and_hard_close_to_fp32(tiny_study, tmp_path):
             assert after[name].dtype == value.dtype == np.float32  # only the products are in bf16
             assert np.isfinite(after[name]).all()
         assert any((before[name] != after[name]).any() for name in before)  # it was not fp32 by another name
+
+
+class TestAuto:
+    """The default: bf16 where the hardware has it, fp32 elsewhere. The record says which."""
+
+    @pytest.mark.parametrize(("hardware", "expected"), [(True, "bf16"), (False, "fp32")])
+    def test_it_is_the_format_of_the_hardware(self, tiny_study, tmp_path, monkeypatch, one_thread, hardware, expected):
+        monkeypatch.setattr("ltp.training.precision.has_bf16", lambda: hardware)
+        assert train(tiny_study, tiny_study.converted, tmp_path / "auto", *SOFT) == 0
+        assert train(tiny_study, tiny_study.converted, tmp_path / "named", *SOFT, f"--precision={expected}") == 0
+        auto, named = (read_metrics(tmp_path / name) for name in ("auto", "named"))
+        assert auto["settings"]["precision"] == expected
+        del auto["timing"], named["timing"], auto["fingerprint"], named["fingerprint"]
+        assert auto == named  # the sha256 of weights and predictions are in it
+
+    @pytest.mark.parametrize(
+        ("capabilities", "expected"),
+        [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True, "amx_bf16": False}, False)],
+    )
+    def test_the_processor_is_asked(self, monkeypatch, capabilities, expected):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities, raising=False)
+        assert has_bf16() is expected
+
+    def test_a_torch_that_cannot_tell_means_fp32(self, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)
+        assert has_bf16() is False
+
+    def test_the_gpu_is_asked_where_there_is_one(self, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation)
+        assert has_bf16() is False  # emulation is no hardware
+
+
+def test_the_same_seed_gives_the_same_bytes_in_bf16(tiny_study, tmp_path, one_thread):
+    made = []
+    for name in ("first", "second"):
+        assert train(tiny_study, tiny_study.converted, tmp_path / name, *SOFT, "--precision=bf16", "--dropout=0.1") == 0
+        made.append(read_metrics(tmp_path / name)["files"])
+    assert made[0] == made[1]
+
+
+def test_scores_thresholds_and_regulariser_stay_fp32_under_autocast(monkeypatch):
+    """What decides over tokens; only the matrix products are in bf16."""
+    model = pruning_model("bert").float().train()
+    model.use_soft_masks(1e-3)
+    seen = {}
+    monkeypatch.setattr(
+        pruning, "soft_mask", lambda *given, real=pruning.soft_mask: seen.setdefault("mask", (given, real(*given)))[1]
+    )
+    monkeypatch.setattr(
+        pruning.Rule, "keep_indices",
+        lambda *given, real=pruning.Rule.keep_indices: seen.setdefault("received", given[2]) is None or real(*given),
+    )  # fmt: skip
+    inputs = batch(sentences([9, 12, 5]))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(**inputs, labels=torch.tensor([0, 1, 2]))
+        model.use_soft_masks(None)
+        model(**inputs)
+    (scores, threshold, _), mask = seen["mask"]
+    wanted = (scores, threshold, mask, found.regulariser, found.loss, seen["received"])
+    assert [value.dtype for value in wanted] == [torch.float32] * len(wanted)
+    found.loss.backward()
+    assert {parameter.grad.dtype for parameter in model.parameters() if parameter.grad is not None} == {torch.float32}
+
+
+def test_frozen_embeddings_are_not_trained_and_cost_no_optimiser_state(tiny_study, tmp_path, monkeypatch):
+    name, optimised = "bert.embeddings.word_embeddings.weight", []
+    create = LTPTrainer.create_optimizer
+
+    def creates(self, model=None):
+        optimizer = create(self, model)
+        optimised.append({id(parameter) for group in optimizer.param_groups for parameter in group["params"]})
+        embeddings = self.model.get_parameter(name)
+        assert (id(embeddings) in optimised[-1]) == embeddings.requires_grad
+        return optimizer
+
+    def step(self, *given, real=LTPTrainer.training_step, **options):
+        loss = real(self, *given, **options)
+        embeddings = self.model.get_parameter(name)
+        assert (embeddings.grad is not None) == embeddings.requires_grad
+        return loss
+
+    monkeypatch.setattr(LTPTrainer, "create_optimizer", creates)
+    monkeypatch.setattr(LTPTrainer, "training_step", step)
+    before = load_file(tiny_study.converted / "model.safetensors")
+    for folder, flags in (("free", ()), ("frozen", ["--freeze-embeddings"])):
+        assert train(tiny_study, tiny_study.converted, tmp_path / folder / "soft", *SOFT, *flags) == 0
+        assert train(tiny_study, tmp_path / folder / "soft", tmp_path / folder / "hard", *HARD, *flags) == 0
+        for stage in ("soft", "hard"):
+            after = load_file(tmp_path / folder / stage / "model.safetensors")
+            assert (before[name] == after[name]).all() == (folder == "frozen")
+            assert (before["classifier.weight"] != after["classifier.weight"]).any()
+            assert read_metrics(tmp_path / folder / stage)["settings"].get("freeze_embeddings") == (
+                True if folder == "frozen" else None
+            )
+    assert len(optimised[2]) == len(optimised[0]) - 1
+
+
+def test_the_control_trains_on_without_pruning(tiny_study, tmp_path):
+    """Dense, trained as long: a conversion that prunes nothing, and the hard stage."""
+    convert(tiny_study.base, tmp_path / "converted", PruningSettings(prune_mode="none"))
+    assert train(tiny_study, tmp_path / "converted", tmp_path / "run", "--stage=hard", "--method=dense+") == 0
+    metrics = read_metrics(tmp_path / "run")
+    assert (metrics["method"], metrics["settings"]["prune_mode"]) == ("dense+", "none")
+    assert {cost["relative"] for cost in metrics["flops"].values()} == {1.0}
+    assert "no pruning, trained as long" in (tmp_path / "run/README.md").read_text()
 
 
 def test_the_figures_of_a_bf16_run_are_those_of_its_checkpoint(tiny_study, tmp_path):

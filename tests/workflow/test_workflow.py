@@ -73,10 +73,10 @@ def test_the_papers_study_has_the_right_number_of_jobs(tmp_path):
     assert done == {
         "prepare_data": tasks,
         "train_base": tasks,
-        "convert": tasks * (1 + keep_rates + thresholds),
+        "convert": tasks * (1 + 1 + keep_rates + thresholds),  # learned thresholds, the control, the baselines
         "train_soft": tasks * temperatures * lambdas,
         "train_hard": tasks * temperatures * lambdas * rates,
-        "train_baseline": tasks * (keep_rates + thresholds) * rates,
+        "train_baseline": tasks * (1 + keep_rates + thresholds) * rates,
         "tables": 1,
         "plots": 1,
         "examples": tasks,
@@ -91,6 +91,19 @@ def test_every_task_and_seed_is_a_study_of_its_own_but_its_data_are_made_once(ch
     assert counts["prepare_data"] == 2
     assert counts["train_base"] == counts["train_soft"] == counts["train_hard"] == 6
     assert counts["convert"] == 18 and counts["train_baseline"] == 12
+
+
+def test_the_control_is_trained_with_the_baselines_and_changes_no_other_run(checkout):
+    done = snakemake(checkout, "--cores", "2")
+    assert done.returncode == 0, done.stderr
+    assert planned(checkout) == {}
+    write_grid(checkout, TINY | {"baselines": TINY["baselines"] | {"dense": {}}})
+    assert planned(checkout) == {"convert": 1, "train_baseline": 1, **AGGREGATES}
+    done = snakemake(checkout, "--cores", "2")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "results/rotten_tomatoes/seed~0/dense+/hard/lr~2e-05/metrics.json").is_file()
+    assert "dense, trained as long" in (checkout / "results/index.html").read_text()
+    assert planned(checkout) == planned(checkout, "baselines") == {}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-# What learned thresholds have to beat: top-k pruning and thresholds set by hand, trained as long and in the same way.
+# What learned thresholds have to beat: top-k pruning and thresholds set by hand, trained as long and in the same way;
+# and the control, the dense model trained as long.
 BASELINE_HARD = "{task}/seed~{seed}/{baseline}/hard/lr~{lr}"
 
 

@@ -55,7 +55,7 @@ RECIPES = dict.fromkeys(("data", "convert", "base", "soft", "hard", "tables", "p
 PRIORITIES = {"data": 6, "base": 6, "convert_ltp": 5, "soft": 4, "convert_baseline": 3, "baseline": 2, "hard": 1}
 
 NUMBER = "-?[0-9.]+(e[+-]?[0-9]+)?"
-BASELINE = f"topk/keep_rate~{NUMBER}|manual/threshold~{NUMBER}"
+BASELINE = f"dense\\+|topk/keep_rate~{NUMBER}|manual/threshold~{NUMBER}"
 
 
 wildcard_constraints:
@@ -102,8 +102,8 @@ def training(stage, pattern):
         # With output among its arguments, so that a run is not made again when it is only called by another name.
         name=lambda wildcards, output: GRID.runs[directory(pattern, wildcards)].name,
         flags=lambda wildcards: GRID.training_flags(directory(pattern, wildcards)),
-        # Likewise: on how many devices a run is made shapes nothing. (Snakemake would cap a resource by its limit.)
-        devices=lambda wildcards, output: f"--processes={GRID.config.processes} --gpus={GRID.config.gpus}",
+        # Likewise: a run is not made again on other devices. (Snakemake would cap a resource by its limit.)
+        devices=lambda wildcards, output: GRID.device_flags(directory(pattern, wildcards)),
     )
 
 
