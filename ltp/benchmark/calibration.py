@@ -14,6 +14,7 @@ from ltp.models import flops
 from ltp.models import pruning as pruners
 from ltp.models.modeling import BASE_MODELS, LTPForSequenceClassification
 from ltp.models.packing import PackedTokens, sequence_starts
+from ltp.models.scores import importance
 from ltp.settings.pruning import PruningSettings
 
 # The published encoders' sizes, with random weights: the time does not depend on their values.
@@ -87,7 +88,7 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
             return True
 
         def keep_indices(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
-            scores = pruners.importance(received, model.heads, model.config.score_length)
+            scores = importance(received, model.heads, model.config.score_length)
             first = sequence_starts(tokens.lengths)
             count = max(len(first) + 1, round(shares[layer] * int(original_lengths.sum())))
             ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values

@@ -51,7 +51,7 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
             split["length"],
             config.hidden_size,
             config.intermediate_size,
-            trainer.model.rule().is_active(config.num_hidden_layers - 1),
+            trainer.model.rule().needs_scores(config.num_hidden_layers - 1),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
         predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
