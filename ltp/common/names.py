@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-METHODS = ("dense", "ltp", "topk", "manual")
+METHODS = ("dense", "budget", "ltp", "topk", "manual")
 STAGES = ("base", "soft", "hard")
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"

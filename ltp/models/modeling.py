@@ -5,6 +5,7 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -140,16 +141,24 @@ class LTPForSequenceClassification(PreTrainedModel):
         relative to the sentence (``scoring_mode`` other than mean), θ_l = δ_l.
         """
         mode, final = self.config.prune_mode, self.config.final_token_threshold
-        if mode == "absolute_threshold" and self.config.pruning().is_relative:
-            return self.threshold_deltas
         if mode == "absolute_threshold":
-            start = torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
-            return start + self.threshold_deltas
+            return self._configured_thresholds() + self.threshold_deltas
         if mode == "rising_threshold":
             return torch.tensor(pruners.rising(final, self.layers))
         if mode == "threshold":
             return torch.full((self.layers,), final)
         return None
+
+    @torch.no_grad()
+    def set_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Make these (L,) the current thresholds; for the mode ``absolute_threshold``."""
+        wanted = torch.tensor(thresholds, device=self.threshold_deltas.device)
+        self.threshold_deltas.copy_(wanted - self._configured_thresholds())
+
+    def _configured_thresholds(self) -> Tensor:
+        """(L,) what ``threshold_deltas`` is added to."""
+        final = 0.0 if self.config.pruning().is_relative else self.config.final_token_threshold
+        return torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
 
     def rule(self) -> pruners.Rule:
         """How each layer prunes with the current thresholds or keep rates."""

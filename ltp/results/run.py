@@ -41,10 +41,11 @@ SCHEMA_TYPES: dict[str, tuple[type | None, ...]] = {
     "environment": (dict,),
     "timing": (dict,),  # the only part that may differ between two identical runs
 }
-# Keys that some runs lack: earlier versions did not write the last two, nor do runs without them now.
+# Keys that some runs lack: earlier versions did not write them, nor do runs without them now.
 OPTIONAL_TYPES: dict[str, tuple[type | None, ...]] = {
     "teacher": (dict, None),  # path and fingerprint of the dense run that distillation learned from
     "tokenizer_sha256": (str,),  # of the tokenizer that made the data
+    "budget": (dict,),  # of runs with a flops_target: it, and the FLOPs on training text that led to it
     "encoder": (dict,),  # of base runs: name, source, revision (the resolved commit, or null), sha256 of the weights
 }
 

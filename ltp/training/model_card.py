@@ -9,6 +9,7 @@ import yaml
 
 METHODS = {
     "dense": "no pruning",
+    "budget": "learned budget",
     "ltp": "learned thresholds",
     "topk": "top-k pruning",
     "manual": "thresholds set by hand",

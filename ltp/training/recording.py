@@ -44,11 +44,16 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
     chosen = {name.rstrip("_"): value for name, value in asdict(stage.settings).items()}
     for name in ("seed", "checkpoint_minutes", "tensorboard"):  # the first has its own key, the others change no result
         del chosen[name]
+    if chosen["flops_target"] is None:
+        del chosen["flops_target"]
+    else:  # what belongs to λ
+        del chosen["lambda"], chosen["lambda_warmup"]
     if stage.name != "soft":
         for name in ("temperature", "lambda", "lambda_warmup", "threshold_learning_rate"):
-            del chosen[name]
+            chosen.pop(name, None)
     if parent and parent.get("stage") == "soft":
-        chosen |= {name: parent["settings"][of_soft] for of_soft, name in INHERITED.items()}
+        learned = parent["settings"]
+        chosen |= {name: learned[of_soft] for of_soft, name in INHERITED.items() if of_soft in learned}
     return {
         "status": "complete",
         "reason": None,
