@@ -20,6 +20,7 @@ FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to
 # What tells a method's settings apart even if the study has but one; whatever else varies is added to a label.
 LABEL_KEYS = {
     "dense": (),
+    "budget": ("flops_target",),
     "ltp": ("temperature", "lambda"),
     "topk": ("token_keep_rate",),
     "manual": ("final_token_threshold",),

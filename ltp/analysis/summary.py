@@ -174,6 +174,7 @@ def _other_scores(setting: Setting) -> str:
 SHORT_KEYS = {
     "temperature": "T",
     "lambda": "λ",
+    "flops_target": "target",
     "learning_rate": "lr",
     "token_keep_rate": "keep",
     "final_token_threshold": "θ",

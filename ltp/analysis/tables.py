@@ -66,6 +66,7 @@ LAYERS = ("layer_threshold", "layer_attention_tokens", "layer_ffn_tokens")
 PATH_KEYS = {
     "temperature": "temperature",
     "lambda": "lambda",
+    "target": "flops_target",
     "lr": "learning_rate",
     "keep_rate": "token_keep_rate",
     "threshold": "final_token_threshold",

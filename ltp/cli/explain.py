@@ -21,6 +21,7 @@ ltp explain results/imdb/seed~0/ltp/temperature~0.001/lambda~0.03/hard/lr~5e-05 
 ltp explain --examples results/imdb
 """
 
+LEARNED = ("ltp", "budget")  # methods whose words are shown: the first that a task has
 EXAMPLE_COUNT = 6
 
 
@@ -59,15 +60,18 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
 
 
 def _chosen(results: Path, task: str) -> tuple[Mapping[str, str] | None, str]:
-    """The row of runs.csv of the ltp run to explain, and why it is that one; None and why there is none."""
+    """The row of runs.csv of the run to explain, and why it is that one; None and why there is none."""
     runs = {row["run"]: row for row in read_csv(results / RUNS, RUNS_COLUMNS)}
     summary = read_csv(results / SUMMARY, SUMMARY_COLUMNS)
-    for row in summary:
-        if row["task"] == task and row["method"] == "ltp" and row["runs"]:
+    learned = [row for method in LEARNED for row in summary if (row["task"], row["method"]) == (task, method)]
+    for row in learned:
+        if row["runs"]:
             return runs[row["runs"].split(";")[0]], "cheapest within 1 point of dense on validation"
+    methods = [row["method"] for row in learned][:1]
     finished = [
         row for row in runs.values()
-        if (row["task"], row["method"], row["status"]) == (task, "ltp", "complete") and row["stage"] in FINAL_STAGES
+        if (row["task"], row["status"]) == (task, "complete") and row["method"] in methods
+        and row["stage"] in FINAL_STAGES
     ]  # fmt: skip
     if not finished:
         return None, f"no finished run of learned thresholds on {task}"

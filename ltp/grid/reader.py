@@ -95,6 +95,8 @@ class _TaskReader:
         for stage in STAGES:
             task[stage] = fill_defaults({**training, **merged[stage]}, sections[stage])
             self._check_stage(stage, task[stage])
+        if "flops_targets" in merged["soft"] and "lambdas" not in merged["soft"]:
+            task["soft"]["lambdas"] = []
         if "distillation" in merged["base"]:
             where = self._where(("base", "distillation"))
             raise LTPError(f"{where}: the base stage has no dense model to learn from; put it under training or soft")

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 3.5, 2.75  # inches: one column of a two-column page
 OFF_SCALE = 15.0  # points below dense at which the accuracy axis ends: a collapsed run must not flatten the rest
 MOST_THRESHOLD_LINES = 8
-NAMES = {"dense": "dense", "ltp": "LTP", "topk": "top-k", "manual": "manual thresholds"}
-COLOURS = {"dense": "#000000", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
-MARKERS = {"dense": "D", "ltp": "o", "topk": "s", "manual": "^"}
-LINES = {"dense": "-", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
+NAMES = {"dense": "dense", "budget": "learned budget", "ltp": "LTP", "topk": "top-k", "manual": "manual thresholds"}
+COLOURS = {"dense": "#000000", "budget": "#CC79A7", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
+MARKERS = {"dense": "D", "budget": "p", "ltp": "o", "topk": "s", "manual": "^"}
+LINES = {"dense": "-", "budget": (0, (6, 1.5, 1, 1.5)), "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],

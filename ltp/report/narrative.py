@@ -11,7 +11,11 @@ from ltp.report.figures import NAMES
 from ltp.settings.tasks import TASKS
 
 Row = Mapping[str, str]
-LONG_NAMES = {"topk": "top-k pruning", "manual": "thresholds set by hand"}
+LONG_NAMES = {
+    "budget": "thresholds learned for a FLOPs target",
+    "topk": "top-k pruning",
+    "manual": "thresholds set by hand",
+}
 # How a setting was picked, by the word in the column `selection` of summary.csv.
 SELECTIONS = {
     "split": "picked on a validation split, reported on a test split; both cut out of the training text",
@@ -60,7 +64,7 @@ def answer(rows: Sequence[Row], metric: str) -> str:
         f"{int(ltp['test_examples']):,} test examples, {_verdict(ltp)}."
     ]
     others = []
-    for method in ("topk", "manual"):
+    for method in ("budget", "topk", "manual"):
         if method in found:
             row = found[method]
             cost = f"{fixed(row['flops_reduction'], 2)} × at {signed(row['difference'])} points"
@@ -139,7 +143,7 @@ def _counted(task: str, train: str, validation: str, test: str, several: bool) -
 
 def _kind(kind: str) -> str:
     method, stage = kind.split()
-    return {"dense": "dense", "ltp": f"LTP {stage}"}.get(method, NAMES[method].split()[0])
+    return {"dense": "dense", "ltp": f"LTP {stage}", "budget": f"budget {stage}"}.get(method, NAMES[method].split()[0])
 
 
 def _duration(seconds: float) -> str:
