@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers.stage_runs import refusal, told
+from helpers.stage_runs import interrupt, refusal, told
 
 from ltp.common.errors import LTPError
 from ltp.conversion.convert import convert
@@ -81,3 +81,17 @@ def test_what_does_not_fit_is_refused(converted, tiny_study, soft, tmp_path):
     assert "base stage drops no tokens" in refusal("base", "dense", str(tiny_study.encoder), data, tmp_path / "b", base)
     with pytest.raises(LTPError, match=r"lambda: 0\.1 with flops_target: 0\.5; expected one of them"):
         TrainingSettings(lambda_=0.1, flops_target=0.5)
+
+
+@pytest.mark.parametrize(("stage", "settings"), [("soft", SOFT), ("hard", HARD)])
+def test_an_interrupted_budget_run_ends_the_same(stage, settings, converted, tiny_study, tmp_path, monkeypatch):
+    """Thresholds that were set again on the way are those of the checkpoint."""
+    monkeypatch.setattr("ltp.training.budget.RECALIBRATION_STEPS", 3)
+    saving = replace(settings, checkpoint_minutes=1e-9)
+    arguments = (stage, "budget", str(converted), tiny_study.data)
+    train(Stage(*arguments, tmp_path / "whole", saving))
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        interrupt(patch, step=7)
+        train(Stage(*arguments, tmp_path / "run", saving))
+    assert train(Stage(*arguments, tmp_path / "run", saving))["timing"]["resumed"]
+    assert told(tmp_path / "run") == told(tmp_path / "whole")
