@@ -18,6 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ltp.export.export import run_session, save_onnx, session
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.packing import PackedTokens, count_tokens
+from ltp.models.scores import contribution, head_gram, value_norms
 from ltp.settings.pruning import PruningSettings
 
 Batch = Mapping[str, Tensor]
@@ -101,17 +102,28 @@ class MaskedOnly(nn.Module):
         hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         for index, layer in enumerate(encoder.encoder.layer):
             mask = torch.zeros_like(kept, dtype=hidden.dtype).masked_fill_(~kept, torch.finfo(hidden.dtype).min)
+            entered = hidden
             context, probabilities = layer.attention.self(hidden, attention_mask=mask[:, None, None])
             attended = layer.attention.output(context, hidden)
             hidden = layer.output(layer.intermediate(attended), attended)
             if rule.is_active(index):
-                received = (probabilities * kept[:, None, :, None]).sum((1, 2))  # (B, N)
+                received = self._received(layer.attention, entered, probabilities, kept)  # (B, N)
                 indices = kept.reshape(-1).nonzero().squeeze(1)  # (T,) into B·N
                 seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
                 tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)))
                 rows = rule.keep_indices(index, received.reshape(-1)[indices], tokens, lengths)
                 kept = torch.zeros_like(kept).view(-1).index_fill_(0, indices[rows], True).view_as(kept)
         return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
+
+    def _received(self, attention: nn.Module, hidden: Tensor, probabilities: Tensor, kept: Tensor) -> Tensor:
+        """(B, N) what each token is scored by, from what entered the layer (B, N, H) and (B, A, N, N)."""
+        totals = (probabilities * kept[:, None, :, None]).sum(2)  # (B, A, N)
+        if self.model.config.scoring_mode != "contribution":
+            return totals.sum(1)
+        gram = head_gram(attention.output.dense.weight, self.model.heads)
+        norms = value_norms(attention.self.value(hidden).flatten(0, 1), gram)  # (B·N, A)
+        norms = norms.view(*kept.shape, -1).transpose(1, 2)
+        return contribution(totals, probabilities[:, :, 0], kept.sum(1), norms)
 
 
 def onnx_from_transformers(base: PreTrainedModel, path: Path) -> None:

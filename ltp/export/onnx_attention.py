@@ -11,6 +11,7 @@ import numpy as np
 
 from ltp.export.onnx_graph import FLOAT, INT64, Graph, int64_array
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.scores import SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
 
 INFINITY = np.float32(np.inf)
 MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
@@ -26,6 +27,8 @@ class PruningAttention:
     def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str) -> None:
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
+        self.outputs = [layer.attention.output.dense for layer in model.encoder.encoder.layer]
+        self.contributions = model.config.scoring_mode == "contribution"
         self.padding = PaddingIndices(graph, lengths)
 
     @property
@@ -53,9 +56,7 @@ class PruningAttention:
         context = graph("Reshape", context, int64_array(-1, self.hidden_size))  # (B·N, H)
         kept_indices = padding.indices
         if rule.is_active(layer):
-            received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
-            received = graph("ReduceSum", received, int64_array(1, 2), keepdims=0)  # (B, N)
-            kept = graph("And", self._passes_rule(received, layer), padding.valid)  # (B, N)
+            kept = graph("And", self._passes_rule(probabilities, value, layer), padding.valid)  # (B, N)
             kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
             packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
             hidden = graph("Gather", hidden, packed_rows)
@@ -63,12 +64,41 @@ class PruningAttention:
             self.padding = PaddingIndices(graph, lengths)
         return graph("Gather", context, kept_indices), hidden
 
-    def _passes_rule(self, received: str, layer: int) -> str:
-        """Received attention (B, N) -> (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
+    def _received(self, probabilities: str, value: str, layer: int) -> str:
+        """(B, N) attention that each token receives, or what it contributes, as in ltp.models.scores.
+
+        From ``probabilities`` (B, A, N, N) and ``value`` (B, A, N, D).
+        """
+        graph, padding = self.graph, self.padding
+        received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
+        if not self.contributions:
+            return graph("ReduceSum", received, int64_array(1, 2), keepdims=0)
+        gram = head_gram(self.outputs[layer].weight.detach().float().cpu(), self.heads).numpy()  # (A, D, D)
+        gram = graph.constants.add(gram, f"layer{layer}.gram")
+        squares = graph("Mul", graph("MatMul", value, gram), value)
+        squares = graph("Max", graph("ReduceSum", squares, int64_array(-1), keepdims=0), np.float32(SMALLEST_SQUARE))
+        received = graph("Div", graph("Squeeze", received, int64_array(2)), padding.float_lengths)
+        received = graph("Add", received, graph("Gather", probabilities, np.int64(0), axis=2))  # (B, A, N)
+        return graph("ReduceSum", graph("Mul", received, graph("Sqrt", squares)), int64_array(1), keepdims=0)
+
+    def _centred_log(self, received: str) -> str:
+        """(B, N) scores.centred_log of ``received`` (B, N)."""
+        graph, padding = self.graph, self.padding
+        logs = graph("Log", graph("Max", received, np.float32(SMALLEST_SCORE)))
+        total = graph("ReduceSum", graph("Where", padding.valid, logs, np.float32(0)), int64_array(1))  # (B, 1)
+        return graph("Sub", logs, graph("Div", total, graph("Squeeze", padding.float_lengths, int64_array(2))))
+
+    def _passes_rule(self, probabilities: str, value: str, layer: int) -> str:
+        """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
-        if rule.mode not in ("absolute_threshold", "topk"):
-            received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         first = graph("Equal", padding.columns, np.int64(0))  # (N,)
+        if rule.keeps_first_only(layer):
+            return first
+        received = self._received(probabilities, value, layer)
+        if rule.centred:
+            received = self._centred_log(received)
+        elif rule.mode not in ("absolute_threshold", "topk"):
+            received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         if rule.mode != "topk":
             return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
         scores = graph("Where", first, INFINITY, received)
@@ -91,6 +121,11 @@ class PaddingIndices:
     def sequence_starts(self) -> str:
         """(B,) the packed row of each sentence's first token: ``cu_seqlens[:-1]``."""
         return self.graph("CumSum", self.lengths, np.int64(0), exclusive=1)
+
+    @cached_property
+    def float_lengths(self) -> str:
+        """(B, 1, 1) the lengths as floating-point numbers."""
+        return self.graph("Unsqueeze", self.graph("Cast", self.lengths, to=FLOAT), int64_array(1, 2))
 
     @cached_property
     def longest(self) -> str:

@@ -20,6 +20,8 @@ from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from ltp.models.scores import head_gram
+
 # What torch's own compiler calls for such layers; not in every build of torch.
 KERNEL: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 PREPACK: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
@@ -42,27 +44,40 @@ def apply_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequ
 
 
 @dataclass(frozen=True)
-class _Prepacked:
-    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O.
+class _Derived:
+    """What was computed from the weights of some layers.
 
-    ``state`` is `_state` of the layers when they were prepacked. ``samples`` are views into their weights and the bytes
-    that these held then; the views also keep that memory alive, so that no new tensor can reuse its address
-    (``data_ptr``) and be taken for the old one.
+    ``state`` is `_state` of the layers when it was. ``samples`` are views into their weights and the bytes that these
+    held then; the views also keep that memory alive, so that no new tensor can reuse its address (``data_ptr``) and be
+    taken for the old one.
     """
 
     state: tuple[Any, ...]
     samples: list[tuple[np.ndarray, bytes]]
+
+    def is_current(self, layers: Sequence[nn.Module]) -> bool:
+        """Whether the layers' weights are those that it was computed from, as far as can be seen cheaply."""
+        return self.state == _state(layers) and all(view.tobytes() == before for view, before in self.samples)
+
+
+@dataclass(frozen=True)
+class _Prepacked(_Derived):
+    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O."""
+
     weight: Tensor
     bias: Tensor
     widths: list[int]
 
-    def is_current(self, layers: Sequence[nn.Module]) -> bool:
-        """Whether the layers' weights are those that were prepacked, as far as can be seen cheaply."""
-        return self.state == _state(layers) and all(view.tobytes() == before for view, before in self.samples)
+
+@dataclass(frozen=True)
+class _Gram(_Derived):
+    """The Gram matrices (A, D, D) of the heads' parts of an attention's output projection."""
+
+    matrices: Tensor
 
 
 class PrepackedWeights:
-    """The prepacked weights of a model. Not part of its state: copies of the model start without any.
+    """The prepacked weights of a model, and its Gram matrices. Not part of its state: copies start without any.
 
     Each forward pass checks that the weights are still those that were prepacked. It notices an optimiser's step,
     ``load_state_dict``, operations in place and other tensors in their place. Writes that torch does not count, such as
@@ -73,6 +88,7 @@ class PrepackedWeights:
 
     def __init__(self) -> None:
         self._by_layers: dict[tuple[nn.Module, ...], _Prepacked] = {}  # keys: layers that are given the same values
+        self._grams: dict[nn.Module, _Gram] = {}
 
     def __reduce__(self) -> tuple[type, tuple]:
         return PrepackedWeights, ()
@@ -80,15 +96,29 @@ class PrepackedWeights:
     def clear(self) -> None:
         """Drop all prepacked weights; the next forward pass prepacks anew."""
         self._by_layers.clear()
+        self._grams.clear()
 
     def linear_function(self, values: Tensor) -> LinearFunction:
         """What one forward pass runs linear layers with, for values like these: `apply_linear`, or a faster equal."""
         if torch.compiler.is_compiling():
             return apply_linear
         # With gradients, weights are about to change. Where one has changed, so may have others outside of the samples.
-        if torch.is_grad_enabled() or not all(p.is_current(layers) for layers, p in self._by_layers.items()):
+        derived = [*self._by_layers.items(), *(((layer,), gram) for layer, gram in self._grams.items())]
+        if torch.is_grad_enabled() or not all(one.is_current(layers) for layers, one in derived):
             self.clear()
         return self._apply if _is_supported(values) else apply_linear
+
+    def head_gram(self, layer: nn.Module, heads: int) -> Tensor:
+        """scores.head_gram of an attention's output projection, without gradient; computed once in inference."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
+            return head_gram(layer.weight.detach(), heads)
+        gram = self._grams.get(layer)
+        if gram is None:
+            matrices = head_gram(layer.weight.detach(), heads)
+            if (state := _state([layer])) is None:
+                return matrices
+            gram = self._grams[layer] = _Gram(state, _samples([layer]), matrices)
+        return gram.matrices
 
     def _apply(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
         """`apply_linear` for supported values."""
@@ -151,9 +181,13 @@ def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
 def _prepack(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Prepacked:
     weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
     widths = [weight.shape[0] for weight in weights]
-    views = [_sample(tensor.numpy()) for tensor in weights + biases]
-    samples = [(view, view.tobytes()) for view in views]
-    return _Prepacked(state, samples, PREPACK(torch.cat(weights)), torch.cat(biases), widths)
+    return _Prepacked(state, _samples(layers), PREPACK(torch.cat(weights)), torch.cat(biases), widths)
+
+
+def _samples(layers: Sequence[nn.Module]) -> list[tuple[np.ndarray, bytes]]:
+    """Views of a few elements of each weight and bias, and the bytes that they hold now."""
+    views = [_sample(layer._parameters[name].detach().numpy()) for name in ("weight", "bias") for layer in layers]
+    return [(view, view.tobytes()) for view in views]
 
 
 def _sample(array: np.ndarray) -> np.ndarray:

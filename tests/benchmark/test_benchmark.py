@@ -147,9 +147,9 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
-@pytest.mark.parametrize("mode", tiny.PRUNING)
+@pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution"])
 def test_masks_alone_give_the_answers_of_removal(kind, mode):
-    model = tiny.pruning_model(kind, mode)
+    model = tiny.scored_model(kind, mode) if mode == "contribution" else tiny.pruning_model(kind, mode)
     eager = tiny.base_model(kind).double()
     eager.set_attn_implementation("eager")
     batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]), extra=3)

@@ -222,3 +222,19 @@ def test_a_run_that_diverged_has_nothing_to_export(tmp_path):
     write_run(tmp_path, record)
     with pytest.raises(LTPError, match="diverged \\(the loss became nan\\), so there is no model to export"):
         export.export(tmp_path, tmp_path / "out", plain=True)
+
+
+@pytest.mark.parametrize("mode", ["absolute_threshold", "topk", "threshold"])
+@pytest.mark.parametrize("scoring", ["relative", "contribution"])
+def test_scores_relative_to_the_sentence(scoring, mode):
+    model = tiny.scored_model("bert", scoring, mode).float()
+    if mode == "absolute_threshold":
+        with torch.no_grad():
+            model.threshold_deltas[3] = 100.0  # the last layer keeps the first tokens only
+    runtime = runtime_of(model)
+    for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31]):
+        found = assert_same(model, runtime, tiny.batch(tiny.sentences(lengths), extra=2))
+    assert found.ffn_tokens.sum() < 0.9 * 4 * 61
+    batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
+    logits, _, ffn_tokens = export.run_session(runtime_of(model, int8=True), batch)
+    assert np.isfinite(logits).all() and 5 * 4 <= ffn_tokens.sum() < 0.9 * 4 * 35
