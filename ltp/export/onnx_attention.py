@@ -73,8 +73,8 @@ class PruningAttention:
         received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
         if not self.contributions:
             return graph("ReduceSum", received, int64_array(1, 2), keepdims=0)
-        gram = head_gram(self.outputs[layer].weight.detach().float().cpu(), self.heads).numpy()  # (A, D, D)
-        gram = graph.constants.add(gram, f"layer{layer}.gram")
+        gram_matrix = head_gram(self.outputs[layer].weight.detach().float().cpu(), self.heads).numpy()  # (A, D, D)
+        gram = graph.constants.add(gram_matrix, f"layer{layer}.gram")
         squares = graph("Mul", graph("MatMul", value, gram), value)
         squares = graph("Max", graph("ReduceSum", squares, int64_array(-1), keepdims=0), np.float32(SMALLEST_SQUARE))
         received = graph("Div", graph("Squeeze", received, int64_array(2)), padding.float_lengths)

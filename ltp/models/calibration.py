@@ -53,7 +53,7 @@ def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Seque
     _require_thresholds(model)
     with _evaluating(model):
         quantiles = _Quantiles(model, shares)
-        model.rule = lambda: quantiles
+        model.rule = lambda: quantiles  # type: ignore[method-assign]
         try:
             model(**batch)
         finally:
@@ -63,6 +63,11 @@ def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Seque
 
 class _Quantiles(Rule):
     """Keeps given shares of the tokens, and notes the thresholds that do so in ``thresholds``."""
+
+    model: LTPForSequenceClassification
+    shares: Sequence[float]
+    relative: bool
+    thresholds: list[float]
 
     def __init__(self, model: LTPForSequenceClassification, shares: Sequence[float]) -> None:
         super().__init__("absolute_threshold")

@@ -95,8 +95,8 @@ def overview(summary: Sequence[SummaryRow]) -> str | None:
     least, most = (f"{fixed(row.flops_reduction, 2)} × ({task_title(row.task)})" for row in (cuts[0], cuts[-1]))
     cut = f"{least} to {most}" if len(cuts) > 1 else least
     return unbroken(
-        f"On {len(found)} of {len(tasks)} tasks a setting of {METHOD_PHRASES[lead]} stays within {TOLERANCE:g} point of "
-        f"the dense model on validation, with {cut} fewer FLOPs. On {sure or 'none'} of them the test score’s "
+        f"On {len(found)} of {len(tasks)} tasks a setting of {METHOD_PHRASES[lead]} stays within {TOLERANCE:g} point "
+        f"of the dense model on validation, with {cut} fewer FLOPs. On {sure or 'none'} of them the test score’s "
         f"interval rules out a loss of more than {TOLERANCE:g} point."
     )
 
