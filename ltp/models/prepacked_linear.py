@@ -41,6 +41,17 @@ def apply_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequ
     return list(map(functional.gelu, outputs)) if gelu else outputs
 
 
+def apply_padded_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
+    """`apply_linear` with the rows padded to one of few sizes, forwards and backwards.
+
+    oneDNN compiles a kernel for each number of rows, and while training with tokens removed no two are alike.
+    """
+    rows = values.shape[0]
+    padded = functional.pad(values, (0, 0, 0, kernel_rows(rows) - rows))
+    outputs = [layer(padded)[:rows] for layer in layers]
+    return list(map(functional.gelu, outputs)) if gelu else outputs
+
+
 @dataclass(frozen=True)
 class _Prepacked:
     """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O.
@@ -88,6 +99,8 @@ class PrepackedWeights:
         # With gradients, weights are about to change. Where one has changed, so may have others outside of the samples.
         if torch.is_grad_enabled() or not all(p.is_current(layers) for layers, p in self._by_layers.items()):
             self.clear()
+        if torch.is_grad_enabled() and values.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            return apply_padded_linear
         return self._apply if _is_supported(values) else apply_linear
 
     def _apply(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
