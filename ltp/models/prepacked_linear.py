@@ -43,6 +43,17 @@ def apply_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequ
     return list(map(functional.gelu, outputs)) if gelu else outputs
 
 
+def apply_padded_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
+    """`apply_linear` with the rows padded to one of few sizes, forwards and backwards.
+
+    oneDNN compiles a kernel for each number of rows, and while training with tokens removed no two are alike.
+    """
+    rows = values.shape[0]
+    padded = functional.pad(values, (0, 0, 0, kernel_rows(rows) - rows))
+    outputs = [layer(padded)[:rows] for layer in layers]
+    return list(map(functional.gelu, outputs)) if gelu else outputs
+
+
 @dataclass(frozen=True)
 class _Derived:
     """What was computed from the weights of some layers.
@@ -106,6 +117,8 @@ class PrepackedWeights:
         derived = [*self._by_layers.items(), *(((layer,), gram) for layer, gram in self._grams.items())]
         if torch.is_grad_enabled() or not all(one.is_current(layers) for layers, one in derived):
             self.clear()
+        if torch.is_grad_enabled() and values.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            return apply_padded_linear
         return self._apply if _is_supported(values) else apply_linear
 
     def head_gram(self, layer: nn.Module, heads: int) -> Tensor:

@@ -36,9 +36,7 @@ def compute_metrics(task: Task | Mapping[str, Any], predictions: Any, labels: An
 
 
 def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
-    from sklearn.metrics import accuracy_score
-
-    return accuracy_score(labels, predictions)
+    return (labels == predictions).mean()  # scikit-learn takes a second to import, in every run
 
 
 def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:

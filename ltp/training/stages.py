@@ -80,10 +80,11 @@ def train(stage: Stage) -> dict[str, Any]:
         if budget:
             metadata["budget"] = budget.meet(trainer)
         trained = time.monotonic()
+        # Before the evaluation, which leaves the precision of the training: no figure rests on these outputs.
+        train_logits = trainer.predict(splits["train"]).predictions[0] if stage.save_train_logits else None
         # Soft runs only lead to hard runs: they are scored on the split that settings are picked by.
         names = ["validation"] if stage.name == "soft" else [name for name in splits if name != "train"]
         evaluated = evaluate(trainer, {name: splits[name] for name in names}, info)
-        train_logits = trainer.predict(splits["train"]).predictions[0] if stage.save_train_logits else None
     except Diverged as reason:
         return record_failure(output, metadata, str(reason), started, earlier)
 

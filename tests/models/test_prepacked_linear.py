@@ -337,3 +337,31 @@ def test_a_model_copies_saves_and_loads_as_before(tmp_path):
         for other in (copy.deepcopy(model), pickled, LTPForSequenceClassification.from_pretrained(tmp_path)):
             assert not other._prepacked._by_layers
             torch.testing.assert_close(other(**batch).logits, expected, rtol=0, atol=0)
+
+
+def test_training_in_bf16_gives_oneDNN_few_numbers_of_rows_and_the_same_gradients():
+    torch.manual_seed(0)
+    layers = [nn.Linear(16, 24), nn.Linear(16, 8)]
+    seen = set()
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, given, output: seen.add(given[0].shape[0]))
+
+    def gradients(function, rows: int) -> list[torch.Tensor]:
+        values = torch.randn(rows, 16, generator=torch.Generator().manual_seed(rows), requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = function(values, *layers, gelu=True)
+        assert [output.shape for output in outputs] == [(rows, 24), (rows, 8)]
+        sum(output.float().square().sum() for output in outputs).backward()
+        found = [values.grad, *(parameter.grad for layer in layers for parameter in layer.parameters())]
+        for layer in layers:
+            layer.zero_grad()
+        return found
+
+    with torch.autocast("cpu", torch.bfloat16):
+        function = PrepackedWeights().linear_function(torch.ones(1, 16))
+    padded = [gradients(function, rows) for rows in range(100, 140)]
+    assert seen == {kernel_rows(rows) for rows in range(100, 140)}
+    for rows, found in zip(range(100, 140), padded, strict=True):
+        for value, plain in zip(found, gradients(apply_linear, rows), strict=True):
+            torch.testing.assert_close(value, plain, rtol=0.02, atol=0.02 * plain.abs().max().item())
+    assert PrepackedWeights().linear_function(torch.ones(1, 16)) is apply_linear  # fp32 trains as it did

@@ -15,9 +15,9 @@ from ltp.grid.grid import Grid
 from ltp.results.run import read_metrics, read_predictions
 from ltp.settings.pruning import THRESHOLDS
 from ltp.training import distributed as processes
+from ltp.training.precision import has_bf16
 
 SOFT = [
-    "--precision=fp32",  # sums in 16 bits would differ by more than their order
     "--temperature=0.02", "--lambda=0.1", "--threshold-learning-rate=0.001", "--distillation=0.5",
     "--checkpoint-minutes=0.00001", "--batch-size=16", "--learning-rate=0.0001", "--dropout=0",
     "--accumulation-steps=2",
@@ -43,7 +43,7 @@ def study(tiny_encoder, tmp_path_factory):
 
 def flags(study, output):
     where = [f"--checkpoint={study}/converted", f"--data={study}/data", f"--teacher={study}/base"]
-    return ["train", "--stage=soft", "--method=ltp", f"--output={study}/{output}", *where, *SOFT]
+    return ["train", "--stage=soft", "--method=ltp", f"--output={study}/{output}", *where, *SOFT, "--precision=fp32"]
 
 
 def test_two_processes_do_what_one_does(study):
@@ -68,11 +68,17 @@ def test_two_processes_do_what_one_does(study):
     assert not (study / "shared/checkpoint").exists()
 
 
+def test_two_processes_agree_on_the_precision_of_their_machine(study):
+    command = [sys.executable, "-m", "ltp", *flags(study, "auto"), "--processes=2", "--precision=auto", "--epochs=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_metrics(study / "auto")["settings"]["precision"] == ("bf16" if has_bf16() else "fp32")
+
+
 def test_a_batch_that_cannot_be_shared_is_refused_before_training(study, monkeypatch, capsys):
     monkeypatch.setattr(processes, "count", lambda: 3)
     monkeypatch.setattr(processes, "join", lambda: None)
     monkeypatch.setattr(processes, "wait", lambda: None)
-    monkeypatch.setattr(processes, "broadcast_from_main", lambda decision: decision)
     assert main([flag for flag in flags(study, "refused") if "distillation" not in flag]) == 1
     message = "batch_size: 16 sentences cannot be divided among 3 processes with 2 accumulation steps; choose a "
     assert message in capsys.readouterr().err
@@ -132,4 +138,4 @@ def test_the_workflow_hands_processes_and_gpus_to_every_training(tmp_path):
     )  # fmt: skip
     trainings = done.stdout.count("python -m ltp train ")
     assert trainings == 1 + 2 + 2 + 2 + 2
-    assert done.stdout.count(" --processes=2 --gpus=2 ") == trainings
+    assert done.stdout.count("--processes=2 --gpus=2 --precision=auto >") == trainings

@@ -116,14 +116,16 @@ def test_identical_runs_give_identical_metrics(tiny_study, soft, tmp_path):
 
 def test_distillation_learns_from_the_dense_run(tiny_study, soft, tmp_path):
     """From the outputs that it wrote: those of each training sentence, in the order of the data."""
-    dense = tmp_path / "dense"
-    train(Stage("base", "dense", str(tiny_study.encoder), tiny_study.data, dense, BASE, save_train_logits=True))
-    logits = load_file(dense / TRAIN_LOGITS)["logits"]
-    model = AutoModelForSequenceClassification.from_pretrained(dense).eval()
     splits, _ = load(tiny_study.data)
-    with torch.no_grad():
-        alone = torch.cat([model(torch.tensor([ids])).logits for ids in splits["train"]["input_ids"]])
-    torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-4)
+    for precision, error in (("bf16", 0.02), ("fp32", 1e-5)):  # the outputs have the precision of the training
+        dense, base = tmp_path / precision, replace(BASE, precision=precision)
+        train(Stage("base", "dense", str(tiny_study.encoder), tiny_study.data, dense, base, save_train_logits=True))
+        logits = load_file(dense / TRAIN_LOGITS)["logits"]
+        model = AutoModelForSequenceClassification.from_pretrained(dense).eval()
+        with torch.no_grad():
+            alone = torch.cat([model(torch.tensor([ids])).logits for ids in splits["train"]["input_ids"]])
+        torch.testing.assert_close(logits, alone, atol=error, rtol=10 * error)
+        assert logits.dtype == torch.float32
 
     distilled, arguments = replace(SOFT, distillation=0.5), (str(tiny_study.converted), tiny_study.data)
     found = train(Stage("soft", "ltp", *arguments, tmp_path / "soft", distilled, teacher=dense))
