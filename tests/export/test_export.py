@@ -90,6 +90,35 @@ def test_the_standard_s_operators_only():
     assert {node.domain for node in graph.graph.node} == {""}
 
 
+def product_rows(model, batch):
+    """Weight's name without its suffix -> rows of the product with it, in one run."""
+    graph = onnx_model.build(model)
+    products = {
+        name.removesuffix(".weight"): node.output[0]
+        for node in graph.graph.node if node.op_type == "MatMul" for name in node.input if name.endswith(".weight")
+    }  # fmt: skip
+    for output in products.values():
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+    runtime = onnxruntime.InferenceSession(graph.SerializeToString())
+    found = runtime.run(list(products.values()), {item.name: batch[item.name].numpy() for item in runtime.get_inputs()})
+    return {name: len(values) for name, values in zip(products, found, strict=True)}
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_last_layer_computes_first_tokens_only(kind, mode):
+    """Its products have a row a sentence, but for keys and values, and for queries where the layer scores."""
+    model, batch = model_of(kind, mode), tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
+    batch.setdefault("token_type_ids", torch.zeros_like(batch["input_ids"]))
+    rows, last, tokens = product_rows(model, batch), model.layers - 1, int(batch["attention_mask"].sum())
+    assert rows["layer0.qkv"] == tokens
+    assert {rows[f"layer{last}.{name}"] for name in ("attention", "intermediate", "output")} == {5}
+    if model.rule().is_active(last):
+        assert 5 < rows[f"layer{last}.qkv"] <= tokens
+    else:
+        assert rows[f"layer{last}.query"] == 5 and rows[f"layer{last}.kv"] == tokens
+
+
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_8_bits_are_near(kind):
     """Without removal, so that only rounding shows; the median of five random models, as single ones vary by much."""
@@ -103,7 +132,8 @@ def test_8_bits_are_near(kind):
         errors.append(np.abs(logits - expected).max() / np.abs(expected).max())
     assert min(errors) > 0 and np.median(errors) < 0.2
     weights = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
-    assert len(weights) == 4 * 4 + 2  # four products in each of four layers, and two in the head
+    # Four products in each of four layers, with the last layer's queries apart from its keys; two in the head.
+    assert len(weights) == 4 * 4 + 1 + 2
 
 
 def test_8_bit_products_fit_16_bits_in_pairs():
