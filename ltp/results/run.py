@@ -45,9 +45,7 @@ class OptionalMetrics(TypedDict, total=False):
 
     teacher: dict[str, Any] | None  # path and fingerprint of the dense run that distillation learned from
     tokenizer_sha256: str  # of the tokenizer that made the data
-    encoder: dict[
-        str, Any
-    ]  # of base runs: name, source, revision (the commit, or None), sha256 of the weights
+    encoder: dict[str, Any]  # of base runs: name, source, revision (the commit, or None), sha256 of the weights
 
 
 class RunMetrics(OptionalMetrics):
