@@ -3,8 +3,8 @@
 torch's own linear does that copy at every call. With few rows, as for one sentence at a time, the copy costs as much as
 the matrix product, whatever the number of rows, so the rows that pruning saves would save little time.
 
-In float32, and in bfloat16 where the processor multiplies it (``model.to(torch.bfloat16)``): four times the arithmetic,
-and half the bytes to read. Products are summed in float32 and rounded once.
+In float32, and in bfloat16 where the processor multiplies it (``model.to(torch.bfloat16)``), which does more arithmetic
+a second on half the bytes. Products are summed in float32 and rounded once.
 
 Shapes: T rows, I inputs, O outputs.
 """
@@ -27,8 +27,7 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 KERNEL = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 PREPACK = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")  # whether it is faster elsewhere has not been measured
-# With more rows the copy is a small part of the time.
-MAX_ROWS = 256
+MAX_ROWS = 256  # of one call of the kernel; more rows are given to it in blocks
 # oneDNN compiles a kernel for each number of rows and shape of weights, half a millisecond and half a megabyte each. So
 # rows are padded to one of eight sizes between powers of two: at most 48 kernels a shape, for 4 % more rows on average.
 SIZES_PER_DOUBLING = 8
@@ -105,18 +104,28 @@ class PrepackedWeights:
 
     def _apply(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
         """`apply_linear` for supported values."""
-        rows = values.shape[0]
-        prepacked = self._by_layers.get(layers) if rows <= MAX_ROWS else None
+        prepacked = self._by_layers.get(layers)
         if prepacked is None:
-            if rows > MAX_ROWS or (state := _state(layers, values.dtype)) is None:
+            if (state := _state(layers, values.dtype)) is None:
                 return apply_linear(values, *layers, gelu=gelu)
             prepacked = self._by_layers[layers] = _prepack(layers, state)
-        activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
-        padded = kernel_rows(rows)
-        if padded > rows:
-            values = functional.pad(values, (0, 0, 0, padded - rows))
-        outputs = KERNEL(values, prepacked.weight, prepacked.bias, *activation)[:rows]
+        rows = values.shape[0]
+        if rows <= MAX_ROWS:
+            outputs = _product(values, prepacked, gelu)
+        else:
+            block_rows = -(-rows // -(-rows // MAX_ROWS))  # as few blocks as possible, all of about one size
+            outputs = torch.cat([_product(block, prepacked, gelu) for block in values.split(kernel_rows(block_rows))])
         return outputs.split(prepacked.widths, -1) if len(layers) > 1 else (outputs,)
+
+
+def _product(values: Tensor, prepacked: _Prepacked, gelu: bool) -> Tensor:
+    """One call of the kernel: (T, I) with T at most MAX_ROWS -> (T, O)."""
+    activation = ("gelu", [], "none") if gelu else ("none", [], "")  # "none": not the approximation by tanh
+    rows = values.shape[0]
+    padded = kernel_rows(rows)
+    if padded > rows:
+        values = functional.pad(values, (0, 0, 0, padded - rows))
+    return KERNEL(values, prepacked.weight, prepacked.bias, *activation)[:rows]
 
 
 def kernel_rows(rows: int) -> int:

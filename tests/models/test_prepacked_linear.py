@@ -39,7 +39,7 @@ def run(prepacked, values, *layers, **options):
 
 @pytest.mark.parametrize("dtype", linear.DTYPES)
 @settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, MAX_ROWS + 40), count=st.integers(1, 3), gelu=st.booleans(), seed=st.integers(0, 99))
+@given(rows=st.integers(1, 3 * MAX_ROWS), count=st.integers(1, 3), gelu=st.booleans(), seed=st.integers(0, 99))
 def test_gives_what_the_layers_give(dtype, rows, count, gelu, seed):
     torch.manual_seed(seed)
     prepacked, layers = PrepackedWeights(), [nn.Linear(24, width).to(dtype) for width in (16, 16, 8)[:count]]
@@ -48,7 +48,7 @@ def test_gives_what_the_layers_give(dtype, rows, count, gelu, seed):
         tolerance = {"rtol": 2**-7, "atol": 2**-7}
     with torch.no_grad():
         found = run(prepacked, values, *layers, gelu=gelu)
-        assert bool(prepacked._by_layers) == (rows <= MAX_ROWS)
+        assert prepacked._by_layers
         for mine, layer in zip(found, layers, strict=True):
             expected = layer(values)
             torch.testing.assert_close(mine, functional.gelu(expected) if gelu else expected, **tolerance)
