@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ltp.export.export import run_session, save_onnx, session
+from ltp.export.export import save_onnx
+from ltp.export.session import run_session, session
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.packing import PackedTokens, count_tokens
 from ltp.settings.pruning import PruningSettings

@@ -15,6 +15,8 @@ from ltp.models.modeling import LTPForSequenceClassification
 INFINITY = np.float32(np.inf)
 MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
 FLAT = int64_array(-1)  # the shape of one dimension
+# Names of a layer's values (B, N) that a threshold is compared with, and of the threshold.
+SCORES, MIN_SCORE = "layer{}.scores", "layer{}.min_score"
 
 
 class PruningAttention:
@@ -106,11 +108,13 @@ class PruningAttention:
     def _passes_rule(self, received: str, layer: int) -> str:
         """Received attention (B, N) -> (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
-        if rule.mode not in ("absolute_threshold", "topk"):
-            received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         first = graph("Equal", padding.columns, np.int64(0))  # (N,)
         if rule.mode != "topk":
-            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
+            if rule.mode != "absolute_threshold":
+                received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
+            scores = graph("Identity", received, output_name=SCORES.format(layer))
+            least = graph.constants.add(np.float32(rule.min_scores[layer]), MIN_SCORE.format(layer))
+            return graph("Or", graph("GreaterOrEqual", scores, least), first)
         scores = graph("Where", first, INFINITY, received)
         # The largest of no lengths is the smallest integer; TopK wants 0 then.
         count = graph("Reshape", graph("Max", padding.longest, np.int64(0)), FLAT)
