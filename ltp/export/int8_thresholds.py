@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from ltp.export.onnx_attention import MIN_SCORE, SCORES
@@ -25,7 +25,7 @@ from ltp.models.modeling import LTPForSequenceClassification
 def build_int8(model: LTPForSequenceClassification, batches: Sequence[Mapping[str, Tensor]]) -> ModelProto:
     """A trained classifier as a graph in 8 bits, its thresholds set on padded batches of text; none: as learned."""
     proto = build(model, int8=True)
-    if not batches:
+    if not batches or not _thresholds(proto):
         return proto
     with torch.inference_mode():
         return match_kept_tokens(proto, batches, [model(**batch).ffn_tokens.numpy() for batch in batches])
@@ -42,14 +42,12 @@ def match_kept_tokens(
     thresholds comes back unchanged.
     """
     model = _copy(model)
-    thresholds = {tensor.name: tensor for tensor in model.graph.initializer}
     wanted = sum(counts.sum(0) for counts in ffn_tokens)  # (L,)
-    for layer in range(len(wanted)):
-        if (name := MIN_SCORE.format(layer)) in thresholds:
-            scores = _scores(model, batches, layer)
-            count = int(wanted[layer]) - sum(len(counts) for counts in ffn_tokens)
-            old = numpy_helper.to_array(thresholds[name])
-            thresholds[name].CopyFrom(numpy_helper.from_array(threshold_for(scores, count, old), name))
+    for layer, threshold in _thresholds(model).items():
+        scores = _scores(model, batches, layer)
+        count = int(wanted[layer]) - sum(len(counts) for counts in ffn_tokens)
+        new = threshold_for(scores, count, numpy_helper.to_array(threshold))
+        threshold.CopyFrom(numpy_helper.from_array(new, threshold.name))
     return model
 
 
@@ -63,6 +61,13 @@ def threshold_for(scores: np.ndarray, count: int, old: np.ndarray) -> np.ndarray
     if np.isinf(least):
         least = 2 * below  # to lie above all
     return np.asarray((least + below) / 2 if np.isfinite(below) else least, np.float32)
+
+
+def _thresholds(model: ModelProto) -> dict[int, TensorProto]:
+    """The thresholds of the layers that have one."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = range(len(tensors))  # more than there are layers
+    return {layer: tensors[name] for layer in layers if (name := MIN_SCORE.format(layer)) in tensors}
 
 
 def _scores(model: ModelProto, batches: Sequence[Mapping[str, Tensor]], layer: int) -> np.ndarray:
