@@ -16,6 +16,8 @@ from ltp.models.scores import SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
 INFINITY = np.float32(np.inf)
 MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
 FLAT = int64_array(-1)  # the shape of one dimension
+# Names of a layer's values (B, N) that a threshold is compared with, and of the threshold.
+SCORES, MIN_SCORE = "layer{}.scores", "layer{}.min_score"
 
 
 class PruningAttention:
@@ -43,26 +45,65 @@ class PruningAttention:
 
     def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
         """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept."""
-        graph, rule, padding = self.graph, self.rule, self.padding
-        head_size = self.hidden_size // self.heads
-        padded = graph("Gather", projected, padding.packed_rows)  # (B, N, 3H)
-        heads = graph("Reshape", padded, int64_array(0, 0, 3 * self.heads, head_size))
-        heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, 3A, N, D)
-        query, key, value = graph("Split", heads, axis=1, num_outputs=3, outputs=3)  # each (B, A, N, D)
-        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
-        scores = graph("Add", graph("Mul", scores, np.float32(head_size**-0.5)), padding.key_mask)
-        probabilities = graph("Softmax", scores, axis=-1)  # (B, A, N, N)
-        context = graph("Transpose", graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
-        context = graph("Reshape", context, int64_array(-1, self.hidden_size))  # (B·N, H)
-        kept_indices = padding.indices
-        if rule.is_active(layer):
-            kept = graph("And", self._passes_rule(probabilities, value, layer), padding.valid)  # (B, N)
+        graph, padding = self.graph, self.padding
+        query, key, value = self._split_heads(projected, 3)
+        probabilities = self._probabilities(query, key)
+        context, kept_indices = self._context(probabilities, value), padding.indices
+        if self.rule.is_active(layer):
+            kept = self._kept(probabilities, value, layer)
             kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
             packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
             hidden = graph("Gather", hidden, packed_rows)
-            lengths = graph("ReduceSum", graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
-            self.padding = PaddingIndices(graph, lengths)
+            self._remove_all_but(kept)
         return graph("Gather", context, kept_indices), hidden
+
+    def attend_last(self, projected: str, layer: int) -> str:
+        """Queries, keys and values (T, 3H) of a last layer that drops tokens -> context (B, H) of the first tokens.
+
+        The dropped tokens only leave the counts: no later product would read those that stay.
+        """
+        query, key, value = self._split_heads(projected, 3)
+        probabilities = self._probabilities(query, key)
+        first = self.graph("Slice", probabilities, int64_array(0), int64_array(1), int64_array(2))  # (B, A, 1, N)
+        context = self._context(first, value)
+        self._remove_all_but(self._kept(probabilities, value, layer))
+        return context
+
+    def attend_first(self, query: str, projected: str) -> str:
+        """First tokens' queries (B, H), keys and values (T, 2H) of a layer that drops none -> their context (B, H)."""
+        head_size = self.hidden_size // self.heads
+        queries = self.graph("Reshape", query, int64_array(-1, self.heads, 1, head_size))  # (B, A, 1, D)
+        key, value = self._split_heads(projected, 2)
+        return self._context(self._probabilities(queries, key), value)
+
+    def _split_heads(self, projected: str, parts: int) -> list[str]:
+        """(T, parts · H) -> each part (B, A, N, D)."""
+        graph = self.graph
+        padded = graph("Gather", projected, self.padding.packed_rows)  # (B, N, parts · H)
+        heads = graph("Reshape", padded, int64_array(0, 0, parts * self.heads, self.hidden_size // self.heads))
+        heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, parts · A, N, D)
+        return graph("Split", heads, axis=1, num_outputs=parts, outputs=parts)
+
+    def _probabilities(self, query: str, key: str) -> str:
+        """Queries (B, A, Q, D) and keys (B, A, N, D) -> (B, A, Q, N)."""
+        graph = self.graph
+        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
+        scale = np.float32((self.hidden_size // self.heads) ** -0.5)
+        return graph("Softmax", graph("Add", graph("Mul", scores, scale), self.padding.key_mask), axis=-1)
+
+    def _context(self, probabilities: str, value: str) -> str:
+        """(B, A, Q, N) and (B, A, N, D) -> (B·Q, H)."""
+        context = self.graph("Transpose", self.graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
+        return self.graph("Reshape", context, int64_array(-1, self.hidden_size))
+
+    def _kept(self, probabilities: str, value: str, layer: int) -> str:
+        """Attention probabilities (B, A, N, N) and values (B, A, N, D) -> (B, N) bool, false for padding."""
+        return self.graph("And", self._passes_rule(probabilities, value, layer), self.padding.valid)
+
+    def _remove_all_but(self, kept: str) -> None:
+        """From here on, the sentences have the tokens of ``kept`` (B, N)."""
+        lengths = self.graph("ReduceSum", self.graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
+        self.padding = PaddingIndices(self.graph, lengths)
 
     def _received(self, probabilities: str, value: str, layer: int) -> str:
         """(B, N) attention that each token receives, or what it contributes, as in ltp.models.scores.
@@ -100,7 +141,9 @@ class PruningAttention:
         elif rule.mode not in ("absolute_threshold", "topk"):
             received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         if rule.mode != "topk":
-            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
+            scores = graph("Identity", received, output_name=SCORES.format(layer))
+            least = graph.constants.add(np.float32(rule.min_scores[layer]), MIN_SCORE.format(layer))
+            return graph("Or", graph("GreaterOrEqual", scores, least), first)
         scores = graph("Where", first, INFINITY, received)
         # The largest of no lengths is the smallest integer; TopK wants 0 then.
         count = graph("Reshape", graph("Max", padding.longest, np.int64(0)), FLAT)

@@ -179,7 +179,13 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def _apply(self, *arguments, **options):
         self._prepacked.clear()  # the weights move, or change their precision
-        return super()._apply(*arguments, **options)
+        deltas = getattr(self, "threshold_deltas", None)
+        exact = None if deltas is None else deltas.detach().clone()
+        super()._apply(*arguments, **options)
+        if exact is not None and self.threshold_deltas.dtype in (torch.float16, torch.bfloat16):
+            # Thresholds of neighbouring layers differ by less than 16 bits resolve.
+            self.threshold_deltas.data = exact.to(self.threshold_deltas.device)
+        return self
 
     def use_soft_masks(self, temperature: float | None, straight_through: bool = False) -> None:
         """Train with σ((score − θ)/temperature) instead of removal; None ends it. Evaluation always removes.
