@@ -157,8 +157,8 @@ def _make_sections() -> dict[str, Schema]:
 
 def _make_budget() -> dict[str, Schema]:
     """The keys of the soft section for thresholds that learn a FLOPs budget; their scores are of another scale."""
-    targets = _values(TrainingSettings, "flops_target", [])
-    targets["description"] += "; where these are given and lambdas are not, there are no runs of lambdas"
+    targets = _values(TrainingSettings, "flops_target", []) | {"type": ["array", "null"], "default": None}
+    targets["description"] += "; where these are given and lambdas are not, there are no runs of lambdas; unset: none"
     scoring = _key(PruningSettings, "scoring_mode") | {"default": "contribution"}
     scoring["enum"] = [name for name in scoring["enum"] if name != "mean"]
     scoring["description"] = "how the budget runs score a token, always relative to the others of its sentence"

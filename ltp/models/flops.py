@@ -6,8 +6,12 @@ the importance scores are left out.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def encoder_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int):

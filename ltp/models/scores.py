@@ -42,6 +42,8 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor) -> Tensor:
     token receives and of what it contributes.
     """
     logs = received.clamp_min(SMALLEST_SCORE).log()
+    if lengths.shape[0] == 1:
+        return logs - logs.mean()
     means = logs.new_zeros(lengths.shape[0]).index_add(0, seq_ids, logs) / lengths
     return logs - means.index_select(0, seq_ids)
 

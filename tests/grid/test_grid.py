@@ -216,6 +216,7 @@ def test_flops_targets_in_the_place_of_lambdas():
     methods = {(run.method, run.stage) for run in alone.runs.values()}
     assert ("ltp", "soft") not in methods and {("budget", "soft"), ("budget", "hard")} <= methods
     assert not [name for name in alone.conversions if "/ltp/" in name]
+    assert Grid(changed(SHORT, ("soft", "flops_targets"), None)).runs == Grid(SHORT).runs
     both, plain = Grid(changed(SMALL, ("soft",), SMALL["soft"] | BUDGET)), Grid(SMALL)
     assert {name: run for name, run in both.runs.items() if run.method != "budget"} == plain.runs
     assert {name: item for name, item in both.conversions.items() if item.method != "budget"} == plain.conversions
