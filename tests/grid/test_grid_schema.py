@@ -62,12 +62,8 @@ def test_unknown_keys_are_refused_in_every_section(path):
 def test_a_grid_without_values_has_the_defaults_of_the_settings():
     sections = read_config(SHORT).tasks["rotten_tomatoes"]
     assert sections["data"] == DataSettings(task="rotten_tomatoes", model_source="packaged")
-<<<<<<< HEAD
-    sweeps = {"temperature", "lambda_", "seed"}
-    without = {("base", "distillation"), ("base", "freeze_embeddings")}
-=======
     sweeps = {"temperature", "lambda_", "flops_target", "seed"}
->>>>>>> w-science
+    without = {("base", "distillation"), ("base", "freeze_embeddings")}
     for stage in ("base", "soft", "hard"):
         for field in fields(TrainingSettings):
             if field.name in sections[stage] and (stage, field.name) not in without:
@@ -80,11 +76,7 @@ def test_a_grid_without_values_has_the_defaults_of_the_settings():
     )  # fmt: skip
     assert sections["hard"]["learning_rates"] == [2e-5]
     assert sections["baselines"] == {
-<<<<<<< HEAD
-        "epochs": 2.0, "dense": None, "topk": {"keep_rates": [0.2, 0.4, 0.6]},
-=======
-        "epochs": 2.0, "topk": {"keep_rates": [0.2, 0.4, 0.6], "scoring_mode": "mean"},
->>>>>>> w-science
+        "epochs": 2.0, "dense": None, "topk": {"keep_rates": [0.2, 0.4, 0.6], "scoring_mode": "mean"},
         "manual": {"final_token_thresholds": [0.004, 0.006, 0.01]},
     }  # fmt: skip
     config = Grid(SHORT).config
