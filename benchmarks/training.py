@@ -1,6 +1,6 @@
 """How much faster a training step is on packed tokens than on sentences padded to 128, as the original trains.
 
-    python benchmarks/training.py MODEL DATA [--batch 32] [--repeats 5]
+    python benchmarks/training.py MODEL DATA [--batch 32] [--repeats 5] [--precision auto]
 
 MODEL is a fine-tuned BERT or RoBERTa classifier or a run, DATA a folder that `ltp data` wrote. Steps (forward,
 backward, AdamW) of all ways alternate on the same batches; the ratios are medians over the repeats.
@@ -27,16 +27,17 @@ from ltp.common.machine import cpu_threads
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
+from ltp.training.precision import has_bf16
 
 TEMPERATURE = 1e-4
 HALF = 0.5  # of the FLOPs: the operating point of the hard step
 
 
-def stepper(model: nn.Module, made: list, device: torch.device) -> Callable[[], None]:
-    """A pass of training steps over the batches."""
+def stepper(model: nn.Module, made: list, device: torch.device, half: bool) -> Callable[[], None]:
+    """A pass of training steps over the batches, their matrix products in bf16 if ``half``."""
     model = model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)
 
     def run() -> None:
         for row_numbers, batch in made:
@@ -61,7 +62,10 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="ways to train, to see the peak memory of one alone")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="as in a grid")
+    parser.add_argument("--freeze-embeddings", action="store_true", help="as in a grid: soft and hard steps only")
     options = parser.parse_args()
+    half = options.precision == "bf16" or (options.precision == "auto" and has_bf16())
     if threads := cpu_threads():
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,6 +84,7 @@ def main() -> None:
             model.use_soft_masks(TEMPERATURE)
         else:
             model.threshold_deltas.requires_grad_(False)
+        model.encoder.embeddings.word_embeddings.weight.requires_grad_(not options.freeze_embeddings)
         return model
 
     ways = {
@@ -94,10 +99,13 @@ def main() -> None:
     }
     chosen = {name: way for name, way in ways.items() if not options.only or name in options.only}
     seconds = interleaved(
-        {name: stepper(*way(), device) for name, way in chosen.items()}, options.repeats, device.type == "cuda"
+        {name: stepper(*way(), device, half) for name, way in chosen.items()}, options.repeats, device.type == "cuda"
     )
     mean = sum(len(row["input_ids"]) for row in text.rows) / len(text.rows)
-    print(f"{text.name}: {len(text.rows)} sentences of {mean:.0f} tokens, batch {options.batch}, {device.type}")
+    print(
+        f"{text.name}: {len(text.rows)} sentences of {mean:.0f} tokens, batch {options.batch}, {device.type}, "
+        f"{'bf16' if half else 'fp32'}"
+    )
     for name, times in seconds.items():
         rate, fastest, slowest = len(text.rows) / median(times), min(times), max(times)
         print(f"{name:8} {rate:8.1f} sentences/s ({fastest:.2f} to {slowest:.2f} s a pass)")
