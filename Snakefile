@@ -44,12 +44,12 @@ rule base:
 
 rule soft:
     input:
-        run_outputs(("ltp", "soft")),
+        run_outputs(("ltp", "soft"), ("budget", "soft")),
 
 
 rule hard:
     input:
-        run_outputs(("ltp", "hard")),
+        run_outputs(("ltp", "hard"), ("budget", "hard")),
 
 
 rule baselines:

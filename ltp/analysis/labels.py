@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LABEL_KEYS = {
     "dense": (),
     "dense+": (),
+    "budget": ("flops_target",),
     "ltp": ("temperature", "lambda"),
     "topk": ("token_keep_rate",),
     "manual": ("final_token_threshold",),
@@ -22,6 +23,7 @@ LABEL_KEYS = {
 SHORT_KEYS = {
     "temperature": "T",
     "lambda": "λ",
+    "flops_target": "target",
     "learning_rate": "lr",
     "token_keep_rate": "keep",
     "final_token_threshold": "θ",

@@ -22,6 +22,7 @@ from ltp.results.verify import verify_files
 PATH_KEYS = {
     "temperature": "temperature",
     "lambda": "lambda",
+    "target": "flops_target",
     "lr": "learning_rate",
     "keep_rate": "token_keep_rate",
     "threshold": "final_token_threshold",

@@ -19,7 +19,7 @@ from ltp.analysis.frontier import frontier
 from ltp.analysis.predictions import read_answers, resampled_metrics
 from ltp.analysis.resample import Array, resampled_scores
 from ltp.analysis.study import Setting, Study
-from ltp.common.names import PRUNING_METHODS
+from ltp.common.names import LEARNED_METHODS, PRUNING_METHODS
 
 MATCHED = "matched.csv"
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # FLOPs relative to the dense model's at which methods are compared
@@ -41,9 +41,11 @@ class MatchedRow:
     difference: float  # from the dense model, paired
     difference_low: float
     difference_high: float
-    ltp_minus: float | None = None  # learned thresholds' score at these FLOPs minus this one, paired
-    ltp_minus_low: float | None = None
-    ltp_minus_high: float | None = None
+    learned_minus: float | None = (
+        None  # the score of the first of LEARNED_METHODS that the study has, minus this one, paired
+    )
+    learned_minus_low: float | None = None
+    learned_minus_high: float | None = None
 
 
 def matched_rows(study: Study, resamples: int = RESAMPLES) -> list[MatchedRow]:
@@ -65,6 +67,7 @@ def matched_rows(study: Study, resamples: int = RESAMPLES) -> list[MatchedRow]:
         cheapest = min(setting.flops("test") for setting in own[1:] if setting.on_frontier)
         reached[method] = [k for k, share in enumerate(SHARES) if share >= cheapest - 1e-9]
     rows = []
+    learned = next((method for method in LEARNED_METHODS if method in methods), None)
     for method in methods:
         for k in reached[method]:
             curve = curves[method][:, k]
@@ -72,9 +75,9 @@ def matched_rows(study: Study, resamples: int = RESAMPLES) -> list[MatchedRow]:
             row = MatchedRow(
                 study.task, study.model, study.metric, method, SHARES[k], len(dense.runs), *score, *difference
             )
-            if method != "ltp" and k in reached.get("ltp", ()):
-                gap = curves["ltp"][:, k] - curve
-                row.ltp_minus, row.ltp_minus_low, row.ltp_minus_high = interval_of(gap[0], gap[1:])
+            if learned and method != learned and k in reached[learned]:
+                gap = curves[learned][:, k] - curve
+                row.learned_minus, row.learned_minus_low, row.learned_minus_high = interval_of(gap[0], gap[1:])
             rows.append(row)
     return rows
 

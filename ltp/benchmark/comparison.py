@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -15,90 +16,106 @@ from tqdm.auto import tqdm
 
 from ltp.benchmark.backends import BACKENDS, REFERENCE, Backend, BackendInputs, Batch, Run
 from ltp.benchmark.calibration import calibrate
+from ltp.benchmark.openvino_backend import require_openvino
 from ltp.benchmark.texts import Text, batches
 from ltp.benchmark.timing import interleaved, speedup
 from ltp.common.errors import LTPError
 from ltp.common.machine import commit, processor_name
+from ltp.common.names import METHOD_NAMES, METHODS
 from ltp.export.export import require_onnx
 from ltp.models import flops
+from ltp.models.prepacked_linear import has_bfloat16
 
 PRUNED_REFERENCE = "ltp"
 MIN_AGREEMENT = 0.98  # of an exact backend with its reference: rounding may move a token across its threshold
 CLOSE_LOGITS = 1e-2  # difference up to which the outputs of a regression count as the same answer
+DENSE = METHODS[0]  # the method of what does not prune
+Key = tuple[str, str]  # a backend's name and the method that it prunes by
 
 
 def compare(
-    title: str, inputs: BackendInputs, texts: Sequence[Text], batch_sizes: Sequence[int], repeats: int,
+    title: str, points: Sequence[BackendInputs], texts: Sequence[Text], batch_sizes: Sequence[int], repeats: int,
     only: Sequence[str] = (), relative_flops: float | None = None,
 ) -> Iterator[list[dict[str, Any]]]:  # fmt: skip
     """Compare backends on each text and batch size; yields the rows of one comparison at a time.
 
-    ``title`` is the model's name in the table. ``only`` names backends to compare with the references (none: all).
-    ``relative_flops`` sets thresholds so that each text costs that share of its FLOPs. Raises LTPError where a backend
-    that should give its reference's answers does not.
+    ``title`` is the model's name in the table. ``points`` are the pruned models, each by another method and all with
+    the same unpruned one: a backend that prunes takes part with each of them. ``only`` names backends to compare with
+    the references (none: all). ``relative_flops`` sets thresholds so that each text costs that share of its FLOPs.
+    Raises LTPError where a backend that should give its reference's answers does not.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[Key, Run] = {}
+    first = points[0]
     for text in texts:
+        inputs = {point.method: point for point in points}
         if relative_flops is not None:
-            inputs.model.to("cpu", torch.float32)
-            _, whole = next(batches(text, "sorted", len(text.rows), inputs.base.config))
-            calibrate(inputs.model, whole, relative_flops)
-            runs = {name: run for name, run in runs.items() if not _by_name(name).unpruned}
-        skipped = {}
+            _, whole = next(batches(text, "sorted", len(text.rows), first.base.config))
+            for point in points:
+                point.model.to("cpu", torch.float32)
+                calibrate(point.model, whole, relative_flops)
+                inputs[point.method] = replace(point, text=[whole])
+            runs = {key: run for key, run in runs.items() if key[1] == DENSE}
+        compared: list[tuple[Backend, str]] = []
         for backend in _chosen(text, only):
-            if reason := _reason_to_skip(backend, inputs):
-                skipped[backend.name] = reason
-            elif backend.name not in runs:
-                runs[backend.name] = backend.make(inputs)
-        for name, reason in skipped.items():
-            tqdm.write(f"{name}: left out: {reason}", file=sys.stderr)
-        cost = _cost(inputs, text)
+            if reason := _reason_to_skip(backend, first):
+                tqdm.write(f"{backend.name}: left out: {reason}", file=sys.stderr)
+                continue
+            compared += [(backend, method) for method in (inputs if backend.unpruned else [DENSE])]
+        for backend, method in compared:
+            if (backend.name, method) not in runs:
+                runs[backend.name, method] = backend.make(inputs.get(method, first))
+        reductions = {method: 1 / _cost(point, text)["relative"] for method, point in inputs.items()}
         for size in batch_sizes:
-            compared = [backend for backend in _chosen(text, only) if backend.name not in skipped]
-            yield list(_rows(title, inputs, text, size, compared, runs, repeats, 1 / cost["relative"]))
+            yield list(_rows(title, first, text, size, compared, runs, repeats, reductions))
 
 
 def _rows(
-    title: str, inputs: BackendInputs, text: Text, size: int, compared: Sequence[Backend], runs: dict[str, Run],
-    repeats: int, reduction: float,
+    title: str, inputs: BackendInputs, text: Text, size: int, compared: Sequence[tuple[Backend, str]],
+    runs: dict[Key, Run], repeats: int, reductions: dict[str, float],
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """The rows of one text and batch size, one for each of the ``compared``; ``reduction`` is that of the FLOPs."""
-    batched = {
-        kind: list(batches(text, kind, size, inputs.base.config)) for kind in {item.batches for item in compared}
+    """The rows of one text and batch size, one for each of the ``compared``; ``reductions`` are those of the FLOPs."""
+    kinds = {item.batches for item, _ in compared}
+    batched = {kind: list(batches(text, kind, size, inputs.base.config)) for kind in kinds}
+    logits = {
+        (item.name, method): _logits(runs[item.name, method], batched[item.batches], len(text.rows))
+        for item, method in compared
     }
-    logits = {item.name: _logits(runs[item.name], batched[item.batches], len(text.rows)) for item in compared}
     agreements = {
-        item.name: _agreement(item, logits, item.exact and inputs.dtype == torch.float32) for item in compared
+        (item.name, method): _agreement(item, method, logits, item.exact and inputs.dtype == torch.float32)
+        for item, method in compared
     }
 
-    def passes(item: Backend) -> Any:
-        return lambda: [runs[item.name](batch) for _, batch in batched[item.batches]]
+    def passes(item: Backend, method: str) -> Any:
+        return lambda: [runs[item.name, method](batch) for _, batch in batched[item.batches]]
 
-    def first_batch(item: Backend) -> Any:
-        return lambda: runs[item.name](batched[item.batches][0][1])
+    def first_batch(item: Backend, method: str) -> Any:
+        return lambda: runs[item.name, method](batched[item.batches][0][1])
 
     seconds = interleaved(
-        {item.name: passes(item) for item in compared}, repeats, inputs.device.type == "cuda",
-        {item.name: first_batch(item) for item in compared},
+        {(item.name, method): passes(item, method) for item, method in compared},
+        repeats, inputs.device.type == "cuda",
+        {(item.name, method): first_batch(item, method) for item, method in compared},
     )  # fmt: skip
-    for item in compared:
-        count, times = len(batched[item.batches]), seconds[item.name]
-        unpruned = item.unpruned if item.unpruned in seconds else ""
-        gain = speedup(seconds[unpruned], times) if unpruned else None
-        on_cpu = "onnx" in item.needs
-        device = "cpu" if on_cpu else inputs.device.type
+    several = len(reductions) > 1
+    for item, method in compared:
+        count, times = len(batched[item.batches]), seconds[item.name, method]
+        unpruned = item.unpruned if (item.unpruned, DENSE) in seconds else ""
+        gain = speedup(seconds[unpruned, DENSE], times) if unpruned else None
+        device = "cpu" if item.on_cpu else inputs.device.type
+        reduction = reductions.get(method, 1.0)
+        agreement, largest_difference = agreements[item.name, method]
+        name = f"{item.title}, {METHOD_NAMES[method]}" if several and item.unpruned else item.title
         yield {
-            "backend": item.name, "title": item.title, "model": title, "text": text.name, "cut": text.cut,
+            "backend": item.name, "method": method, "title": name, "model": title, "text": text.name, "cut": text.cut,
             "max_length": text.max_length, "mean_tokens": np.mean([len(row["input_ids"]) for row in text.rows]),
             "batch": size, "threads": inputs.threads, "device": device,
-            "weights": "int8" if not item.exact else str(torch.float32 if on_cpu else inputs.dtype).split(".")[1],
+            "weights": item.weights or str(inputs.dtype).split(".")[1],
             "sentences": len(text.rows), "repeats": repeats,
             "median_ms": 1000 * median(times) / count, "min_ms": 1000 * min(times) / count,
             "max_ms": 1000 * max(times) / count, "examples_per_second": len(text.rows) / median(times),
-            "speedup": speedup(seconds[REFERENCE], times), "unpruned": unpruned, "speedup_over_unpruned": gain,
-            "flops_reduction": reduction if item.unpruned else 1.0,
-            "share_of_reduction": gain / reduction if unpruned else None,
-            "agreement": agreements[item.name][0], "largest_difference": agreements[item.name][1],
+            "speedup": speedup(seconds[REFERENCE, DENSE], times), "unpruned": unpruned, "speedup_over_unpruned": gain,
+            "flops_reduction": reduction, "share_of_reduction": gain / reduction if unpruned else None,
+            "agreement": agreement, "largest_difference": largest_difference,
             "machine": processor_name() if device == "cpu" else torch.cuda.get_device_name(),
             "commit": commit(), "date": datetime.now(UTC).date().isoformat(),
         }  # fmt: skip
@@ -110,19 +127,22 @@ def _chosen(text: Text, only: Sequence[str]) -> list[Backend]:
     return [item for item in BACKENDS if item.name in names and not (text.cut and item.batches == "padded")]
 
 
-def _by_name(name: str) -> Backend:
-    return next(item for item in BACKENDS if item.name == name)
-
-
 def _reason_to_skip(backend: Backend, inputs: BackendInputs) -> str:
     """Why a backend cannot run here; empty where it can."""
-    if "onnx" in backend.needs:
-        if inputs.device.type != "cpu":
-            return "ONNX Runtime runs on the CPU here, the others on the GPU"
-        try:
-            require_onnx(exporter=backend.name in ("onnx", "onnx-int8"))
-        except LTPError as error:
-            return str(error)
+    if inputs.device.type != "cpu":
+        if backend.on_cpu:
+            return "it runs on the CPU, the others on the GPU"
+        if backend.weights == "bfloat16":
+            return "the others have that precision too, on this GPU"
+    try:
+        if "onnx" in backend.needs or "exporter" in backend.needs:
+            require_onnx(exporter="exporter" in backend.needs)
+        if "openvino" in backend.needs:
+            require_openvino(int8="nncf" in backend.needs)
+    except LTPError as error:
+        return str(error)
+    if "bfloat16" in backend.needs and not has_bfloat16():
+        return "the processor has no bfloat16 in hardware"
     if "compiler" in backend.needs and inputs.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         return "torch.compile needs a C++ compiler (g++ or clang++) on the PATH"
     return ""
@@ -137,12 +157,14 @@ def _logits(run: Run, batches: Sequence[tuple[list[int], Batch]], count: int) ->
     return np.stack(in_order)
 
 
-def _agreement(item: Backend, logits: dict[str, np.ndarray], exact: bool) -> tuple[float, float]:
+def _agreement(item: Backend, method: str, logits: dict[Key, np.ndarray], exact: bool) -> tuple[float, float]:
     """Share of sentences with the reference's answer, and the largest difference between logits.
+
+    The reference prunes as the backend does: the same model, in PyTorch.
 
     Raises LTPError for an ``exact`` backend whose share is below MIN_AGREEMENT.
     """
-    ours, theirs = logits[item.name], logits[PRUNED_REFERENCE if item.unpruned else REFERENCE]
+    ours, theirs = logits[item.name, method], logits[PRUNED_REFERENCE if item.unpruned else REFERENCE, method]
     difference = float(np.abs(ours - theirs).max())
     if ours.shape[1] == 1:
         same = float((np.abs(ours - theirs) <= CLOSE_LOGITS).mean())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltp.benchmark.table import read_speed
+from ltp.common.names import METHODS
 from ltp.report.figures import STYLE, WIDTH
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 Row = dict[str, str]
 DPI = 300
 OURS, THEIRS, DENSE = "#0072B2", "#777777", "#000000"  # packed and pruned, other libraries, packed and unpruned
-PRUNED = {"hf-masked": ("v", "masks only"), "ltp": ("o", "packed"), "ltp-onnx": ("s", "ONNX"),
-          "ltp-onnx-int8": ("D", "ONNX int8")}  # fmt: skip
+PRUNED = {"hf-masked": ("v", "masks only"), "ltp": ("o", "packed"), "ltp-bf16": ("^", "packed bf16"),
+          "ltp-onnx": ("s", "ONNX"), "ltp-onnx-int8": ("D", "ONNX int8")}  # fmt: skip
 # Lines of the figures over batch size and length: colour, marker, line style.
 LINES = {
     "hf-padded": ("#CC79A7", "x", (0, (1, 1.2))),
@@ -28,6 +29,8 @@ LINES = {
     "onnx-int8": ("#D55E00", "s", (0, (4, 1.5))),
     "ltp-dense": (DENSE, "D", "-"),
     "ltp": (OURS, "o", "-"),
+    "ltp-dense-bf16": (DENSE, "D", (0, (1, 1.2))),
+    "ltp-bf16": (OURS, "o", (0, (1, 1.2))),
     "ltp-onnx-int8": ("#D55E00", "o", "-"),
 }
 
@@ -49,7 +52,8 @@ def write_speed_plots(path: str | Path) -> list[Path]:
             written += _save(reduction_figure(rows), folder / "speed-vs-flops")
         for (model, text), group in _grouped(rows, "model", "text"):
             title = f"{model} on {text}"
-            uncut = [row for row in group if row["cut"] == "false"]
+            compared, group = group, _one_method(group)
+            uncut = [row for row in compared if row["cut"] == "false"]
             for (limit,), members in _grouped(uncut, "max_length"):
                 name = f"{model}-{text}-{limit}"
                 heading = f"{title}, {float(members[0]['mean_tokens']):.0f} tokens"
@@ -57,7 +61,7 @@ def write_speed_plots(path: str | Path) -> list[Path]:
                 if single:
                     written += _save(latency_figure(single, heading), folder / f"speed-latency-{name}")
                 if len({row["batch"] for row in members}) > 1:
-                    written += _save(batch_figure(members, heading), folder / f"speed-batch-{name}")
+                    written += _save(batch_figure(_one_method(members), heading), folder / f"speed-batch-{name}")
             for size, members in _grouped([row for row in group if row["cut"] == "true"], "batch"):
                 if len({row["max_length"] for row in members}) > 1:
                     figure = length_figure(members, f"{title}, batch {size[0]}")
@@ -70,6 +74,12 @@ def _grouped(rows: Sequence[Row], *keys: str) -> list[tuple[tuple[str, ...], lis
     for row in rows:
         groups[tuple(row[key] for key in keys)].append(row)
     return list(groups.items())
+
+
+def _one_method(rows: Sequence[Row]) -> list[Row]:
+    """The rows that do not prune, and those of the first method that does: a line for each backend."""
+    first = next((row["method"] for row in rows if row["method"] != METHODS[0]), METHODS[0])
+    return [row for row in rows if row["method"] in (METHODS[0], first)]
 
 
 def reduction_figure(rows: Sequence[Row]) -> Figure:

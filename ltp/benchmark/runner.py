@@ -6,7 +6,7 @@ import copy
 import csv
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from ltp.benchmark.table import COLUMNS, operating_points
 from ltp.benchmark.texts import read_texts
 from ltp.common.errors import LTPError
 from ltp.common.machine import cpu_threads
+from ltp.export.export import calibration_batches
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
+from ltp.text.dataset import load
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,23 @@ def benchmark(
     to compare with; unset: the run's own weights without pruning. ``settings.flops`` sets thresholds so that the
     text costs that share. Raises LTPError where backends that should agree do not.
     """
-    timed = [TimedModel(name, data_dirs, base, name if name in SHAPES else _title(Path(name))) for name in models]
+    timed = [
+        TimedModel({_method(name): name}, data_dirs, base, name if name in SHAPES else _title(Path(name)))
+        for name in models
+    ]
     return _benchmark(timed, output, settings)
 
 
 def benchmark_study(results: str | Path, output: str | Path, settings: Settings) -> list[dict[str, Any]]:
-    """`benchmark` of a finished study: each task's operating point of learned thresholds against its dense model.
+    """`benchmark` of a finished study: each task's operating points, one a method, against its dense model.
 
     Raises LTPError where no task has one.
     """
     points = operating_points(results)
-    timed = [TimedModel(str(point.run), [point.data], point.dense, point.model) for point in points]
+    timed = [
+        TimedModel({method: str(run) for method, run in point.runs.items()}, [point.data], point.dense, point.model)
+        for point in points
+    ]
     return _benchmark(timed, output, settings)
 
 
@@ -84,13 +92,14 @@ def _title(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class TimedModel:
-    """A model to time, and on what.
+    """An encoder to time, and on what.
 
-    ``source`` is a run's folder or a name from SHAPES, ``data_dirs`` hold the text, ``base`` is the unpruned model to
-    compare with (None: the same weights without pruning), ``title`` is the model's name in the table.
+    ``sources`` are, by method, runs that prune it, or a name from SHAPES; ``data_dirs`` hold the text,
+    ``base`` is the unpruned model to compare with (None: the first one's weights without pruning), ``title`` is the
+    encoder's name in the table.
     """
 
-    source: str
+    sources: Mapping[str, str]
     data_dirs: Sequence[str | Path]
     base: str | Path | None
     title: str
@@ -106,15 +115,12 @@ def _benchmark(timed: Sequence[TimedModel], output: str | Path, settings: Settin
         texts = [
             text for data in item.data_dirs for text in read_texts(Path(data), settings.sentences, settings.lengths)
         ]
-        model, base = load_model(item.source), load_pruned(item.base).to_base() if item.base else None
-        if base and model.config.base_model_type != base.config.model_type:
-            raise LTPError(f"base: {item.base} is a {base.config.model_type}, {item.source} is not")
         count = len(texts) * len(settings.batch_sizes)
         with tempfile.TemporaryDirectory() as folder, tqdm(total=count, desc=item.title, disable=None) as bar:
-            inputs = _backend_inputs(model, base, Path(folder))
             for comparison in compare(
-                item.title, inputs, texts, settings.batch_sizes, settings.repeats, settings.only, settings.flops
-            ):
+                item.title, _backend_inputs(item, Path(folder)), texts, settings.batch_sizes, settings.repeats,
+                settings.only, settings.flops,
+            ):  # fmt: skip
                 rows += comparison
                 _write(Path(output), rows)  # an interrupted benchmark leaves what it has
                 bar.update()
@@ -131,15 +137,27 @@ def load_model(name: str) -> LTPForSequenceClassification:
     return model
 
 
-def _backend_inputs(model: LTPForSequenceClassification, base: Any, folder: Path) -> BackendInputs:
-    """On a GPU in bfloat16 where it has that, on the CPU in float32."""
+def _backend_inputs(item: TimedModel, folder: Path) -> list[BackendInputs]:
+    """One for each of the sources: on a GPU in bfloat16 where it has that, on the CPU in float32."""
     gpu = torch.cuda.is_available()
     half = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    base = base or copy.deepcopy(model.to_base())
-    return BackendInputs(
-        model, base, folder, torch.get_num_threads(),
-        torch.device("cuda" if gpu else "cpu"), torch.bfloat16 if half else torch.float32,
-    )  # fmt: skip
+    device, dtype = torch.device("cuda" if gpu else "cpu"), torch.bfloat16 if half else torch.float32
+    models = {method: load_model(source) for method, source in item.sources.items()}
+    base = load_pruned(item.base).to_base() if item.base else copy.deepcopy(next(iter(models.values())).to_base())
+    splits = [load(Path(data))[0]["train"] for data in item.data_dirs]
+    text = [batch for split in splits for batch in calibration_batches(split, base.config.pad_token_id)]
+    for method, model in models.items():
+        if model.config.base_model_type != base.config.model_type:
+            raise LTPError(f"base: {item.base} is a {base.config.model_type}, {item.sources[method]} is not")
+    return [
+        BackendInputs(method, model, base, folder, torch.get_num_threads(), device, dtype, text)
+        for method, model in models.items()
+    ]
+
+
+def _method(source: str) -> str:
+    """How a run prunes; a model that is not a run, such as one with random weights, has thresholds as if learned."""
+    return read_metrics(Path(source))["method"] if (Path(source) / METRICS).is_file() else "ltp"
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,10 +9,12 @@ from ltp.analysis.csv_files import read_csv
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.runs import RUNS, read_studies
 from ltp.common.errors import LTPError
+from ltp.common.names import METHODS
 
 COLUMNS = {
     "backend": "short name",
     "title": "what it is",
+    "method": "how it prunes; dense: not",
     "model": "encoder of a run, else folder or shape",
     "text": "task whose text it is",
     "cut": "true: text cut and joined to sentences of one length",
@@ -48,25 +50,25 @@ def read_speed(path: str | Path) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a study recommends for a task: the pruned run, the dense run that it is measured against, their text."""
+    """What a study recommends for a task: a pruned run by each method, the dense run to measure against, their text."""
 
     model: str
-    run: Path
+    runs: dict[str, Path]
     dense: Path
     data: Path
 
 
 def operating_points(results: str | Path) -> list[OperatingPoint]:
-    """Each task's operating point of learned thresholds: of several seeds, the first. Raises LTPError for none."""
+    """Each task's operating point of every method: of several seeds, the first. Raises LTPError for none."""
     root = Path(results)
     points = []
     for study in read_studies(root):
-        dense, learned = study.dense, study.operating_point("ltp")
-        if dense and learned:
-            run, base = learned.runs[0].directory, dense.runs[0].directory
-            points.append(OperatingPoint(study.model, run, base, root / study.task / "data"))
+        runs = {setting.method: setting.runs[0].directory for setting in study.reported()}
+        dense = runs.pop(METHODS[0], None)
+        if dense and runs:
+            points.append(OperatingPoint(study.model, runs, dense, root / study.task / "data"))
     if not points:
-        why = f"no task has a learned setting within {TOLERANCE:g} point of dense; name the run to time"
+        why = f"no task has a pruned setting within {TOLERANCE:g} point of dense; name the run to time"
         raise LTPError(f"{root / RUNS}: {why}")
     return points
 

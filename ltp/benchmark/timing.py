@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+K = TypeVar("K", bound=Hashable)
 PAUSE = 0.05  # seconds; threads of ONNX Runtime go on spinning after a pass, which would slow the next one
 
 
 def interleaved(
-    passes: Mapping[str, Callable[[], Any]],
+    passes: Mapping[K, Callable[[], Any]],
     repeats: int,
     cuda: bool = False,
-    warm: Mapping[str, Callable[[], Any]] | None = None,
-) -> dict[str, list[float]]:
+    warm: Mapping[K, Callable[[], Any]] | None = None,
+) -> dict[K, list[float]]:
     """Seconds of every repeat of every pass, after one untimed call of each.
 
     A repeat runs all passes, in a random order (with a fixed seed): what slows the machine down for a while slows all
@@ -29,7 +30,7 @@ def interleaved(
         run()
     order = random.Random(0)
     names = list(passes)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[K, list[float]] = {name: [] for name in names}
     measure = _cuda_seconds if cuda else _seconds
     for _ in range(repeats):
         for name in order.sample(names, len(names)):

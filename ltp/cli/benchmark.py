@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 EXAMPLE = """
 ltp benchmark --study results --output results/speed.csv
@@ -26,16 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--repeats", type=int, default=5, help="timed passes over them (default: %(default)s)")
     how.add_argument("--flops", type=float, help="set thresholds so that each text costs this share of its FLOPs")
     parser.add_argument(
-        "--output", default="results/speed.csv", help="CSV to write (default: %(default)s); figures: plots/ beside it"
+        "--output",
+        default="results/speed.csv",
+        help="CSV to write (default: %(default)s); beside it the same as Markdown (.md), and figures in plots/",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """``ltp benchmark``: measure, write, show."""
+    from ltp.benchmark.markdown import markdown
     from ltp.benchmark.plots import write_speed_plots
     from ltp.benchmark.runner import Settings, benchmark, benchmark_study
     from ltp.benchmark.table import show
     from ltp.common.errors import LTPError
+    from ltp.common.io import write_text
 
     if bool(arguments.study) == bool(arguments.models and arguments.data):
         raise LTPError("benchmark: give either MODEL and --data, or --study")
@@ -47,6 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         benchmark(arguments.models, arguments.data, arguments.output, settings, arguments.base)
     print(show(arguments.output))
+    table = Path(arguments.output).with_suffix(".md")
+    write_text(table, markdown(arguments.output))
+    print(table)
     for path in write_speed_plots(arguments.output):
         print(path)
     return 0

@@ -10,6 +10,7 @@ from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.runs import read_studies
 from ltp.analysis.study import Run
 from ltp.common.errors import LTPError
+from ltp.common.names import LEARNED_METHODS
 from ltp.models.explain import explain, load
 from ltp.report.sentences import render, use_colour
 from ltp.results.examples import EXAMPLES, Sentence, write_examples
@@ -57,12 +58,13 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
 
 
 def _chosen(results: Path, task: str) -> tuple[Run | None, str]:
-    """The ltp run to explain, and why it is that one; None and why there is none."""
+    """The run of a learning method to explain, and why it is that one; None and why there is none."""
     studies = [study for study in read_studies(results) if study.task == task]
-    for study in studies:
-        if point := study.operating_point("ltp"):
-            return point.runs[0], f"cheapest within {TOLERANCE:g} point of dense on validation"
-    finished = [run for study in studies for run in study.runs if run.method == "ltp" and run.is_final]
+    for method in LEARNED_METHODS:
+        for study in studies:
+            if point := study.operating_point(method):
+                return point.runs[0], f"cheapest within {TOLERANCE:g} point of dense on validation"
+    finished = [run for study in studies for run in study.runs if run.method in LEARNED_METHODS and run.is_final]
     if not finished:
         return None, f"no finished run of learned thresholds on {task}"
     return max(

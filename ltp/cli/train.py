@@ -20,12 +20,13 @@ from ltp.training.environment import require_gpus
 EXAMPLE = """
 ltp train --stage base --method dense --checkpoint all-MiniLM-L6-v2 --data data --output dense --learning-rate 1e-4
 ltp train --stage soft --method ltp --checkpoint converted --data data --output soft --temperature 1e-3 --lambda 0.03
+ltp train --stage soft --method budget --checkpoint converted --data data --output soft --flops-target 0.5
 ltp train --stage hard --method ltp --checkpoint soft --data data --output hard --learning-rate 5e-5
 """
 
 TRAINING = ("epochs", "batch_size", "accumulation_steps", "precision", "seed", "checkpoint_minutes", "tensorboard")
 WEIGHTS = ("learning_rate", "weight_decay", "warmup", "max_grad_norm", "dropout", "freeze_embeddings")
-THRESHOLDS = ("temperature", "lambda_", "lambda_warmup", "threshold_learning_rate")
+THRESHOLDS = ("flops_target", "temperature", "lambda_", "lambda_warmup", "threshold_learning_rate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-PRUNING_METHODS = ("ltp", "topk", "manual")
+LEARNED_METHODS = ("budget", "ltp")  # the first that a study has is the one that others are compared with
+PRUNING_METHODS = (*LEARNED_METHODS, "topk", "manual")
 METHODS = ("dense", "dense+", *PRUNING_METHODS)  # dense+ is the control: dense, trained as long as those that prune
 STAGES = ("base", "soft", "hard")
 FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
@@ -10,10 +11,13 @@ FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 PACKAGED_TASKS = ("rotten_tomatoes", "imdb", "bbc_news")
 
+# What "LEARNED minus another" is called where scores are compared.
+LEARNED_SHORT = {"budget": "budget", "ltp": "learned"}
 # A method in a legend or a table, and in a sentence.
 METHOD_NAMES = {
     "dense": "dense",
     "dense+": "dense, trained as long",
+    "budget": "learned budget",
     "ltp": "LTP",
     "topk": "top-k",
     "manual": "manual thresholds",
@@ -21,6 +25,7 @@ METHOD_NAMES = {
 METHOD_PHRASES = {
     "dense": "no pruning",
     "dense+": "no pruning, trained as long as the models that prune",
+    "budget": "thresholds learned for a FLOPs target",
     "ltp": "learned thresholds",
     "topk": "top-k pruning",
     "manual": "thresholds set by hand",

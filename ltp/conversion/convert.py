@@ -22,9 +22,10 @@ from ltp.settings.pruning import THRESHOLDS, PruningSettings
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict[str, Any]:
     """Write a pruning model into ``output`` from a fine-tuned BERT or RoBERTa classifier, or one of the original LTP.
 
-    Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``, zeros.
-    conversion.json is written last; returns what it holds. Where ``checkpoint`` is a run that diverged, only that
-    record is written. Raises LTPError for a checkpoint that cannot be used.
+    Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``: zeros, or
+    where scores are relative to the sentence thresholds that drop nothing. conversion.json is written last; returns
+    what it holds. Where ``checkpoint`` is a run that diverged, only that record is written. Raises LTPError for a
+    checkpoint that cannot be used.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     record = {"status": "complete", "reason": None, "pruning": vars(pruning), "parent": None}
@@ -44,9 +45,9 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
         else:
             config = check_checkpoint(checkpoint)
             learned = pruning.prune_mode == "absolute_threshold"
-            zeros = {THRESHOLDS: np.zeros(config["num_hidden_layers"], np.float32)} if learned else {}
+            start = np.array(pruning.initial_thresholds(config["num_hidden_layers"]), np.float32)
             names = {name: name for name in safetensors_header(checkpoint / WEIGHTS)}
-            write_weights(checkpoint / WEIGHTS, output / WEIGHTS, names, zeros)
+            write_weights(checkpoint / WEIGHTS, output / WEIGHTS, names, {THRESHOLDS: start} if learned else {})
         keys = json.dumps(pruning.added_to(config), indent=2, sort_keys=True)
         (output / "config.json").write_text(keys + "\n", encoding="utf-8")
         for name in TOKENIZER_FILES:

@@ -8,16 +8,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ltp.common.errors import LTPError, missing_package
+from ltp.export.session import run_session, session
+from ltp.models import flops
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
 from ltp.results.dataset import INFO
@@ -32,6 +35,7 @@ from ltp.training.metrics import compute_metrics
 ONNX, INT8 = "model.onnx", "model.int8.onnx"
 CHECKED = 64  # sentences on which an ONNX file is compared with PyTorch
 SCORED = 256  # sentences on which an 8-bit file, whose answers differ, is scored
+CALIBRATED = 512  # sentences, of others than those, on which its thresholds are set
 TOLERANCE = 1e-4  # largest difference of logits
 MAX_BYTES = 2_000_000_000  # an ONNX file holds at most 2 GiB
 
@@ -76,7 +80,8 @@ def export(
         if onnx:
             lines.append(_write(model, info, split, output / ONNX))
         if int8:
-            lines.append(_write(model, info, split, output / INT8, int8=True))
+            text = calibration_batches(splits["train"], model.config.pad_token_id)
+            lines.append(_write(model, info, split, output / INT8, text))
     _load_tokenizer(run).save_pretrained(output)
     return lines
 
@@ -88,15 +93,21 @@ def require_onnx(exporter: bool = False) -> None:
             raise missing_package("onnx", name, "onnx")
 
 
-def save_onnx(model: LTPForSequenceClassification, path: Path, int8: bool = False) -> None:
-    """Write a model as one ONNX file, unchecked; its labels are in the metadata, as JSON under ``labels``."""
+def save_onnx(
+    model: LTPForSequenceClassification, path: Path, int8: bool = False, text: Sequence[Mapping[str, Tensor]] = ()
+) -> None:
+    """Write a model as one ONNX file, unchecked; its labels are in the metadata, as JSON under ``labels``.
+
+    ``text``, padded batches, is what an 8-bit file's thresholds are set on (ltp.export.int8_thresholds).
+    """
     import onnx
 
+    from ltp.export.int8_thresholds import build_int8
     from ltp.export.onnx_model import build
 
     if (size := sum(4 * weight.numel() for weight in model.parameters())) > MAX_BYTES and not int8:
         raise LTPError(f"onnx: the weights take {size / 1e9:.1f} GB; one ONNX file holds 2 GB")
-    proto = build(model, int8)
+    proto = build_int8(model, text) if int8 else build(model)
     labels = [model.config.id2label[index] for index in range(model.num_labels)]
     proto.metadata_props.add(key="labels", value=json.dumps(labels, ensure_ascii=False))
     part = path.with_name(path.name + ".part")
@@ -104,26 +115,21 @@ def save_onnx(model: LTPForSequenceClassification, path: Path, int8: bool = Fals
     os.replace(part, path)
 
 
-def session(path: str | Path, threads: int = 0) -> Any:
-    """An ONNX Runtime session on the CPU; ``threads`` 0 leaves their number to the runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def run_session(runtime: Any, batch: dict[str, Any]) -> list[np.ndarray]:
-    """The outputs for a padded batch of tensors; a missing input (``token_type_ids``) is zeros."""
-    zeros = torch.zeros_like(batch["input_ids"])
-    return runtime.run(None, {item.name: batch.get(item.name, zeros).numpy() for item in runtime.get_inputs()})
+def calibration_batches(split: Any, pad_token_id: int) -> list[dict[str, Tensor]]:
+    """Evenly chosen sentences to set the thresholds of an 8-bit file on, in padded batches that mix lengths."""
+    batches = list(_mixed_batches(split, CALIBRATED, pad_token_id, regression=False))
+    for batch in batches:
+        del batch["labels"]
+    return batches
 
 
 def _write(
-    model: LTPForSequenceClassification, info: dict[str, Any], split: Any, path: Path, int8: bool = False
-) -> str:
-    """Write, check and, where it fails, remove an ONNX file; returns a line about it."""
-    save_onnx(model, path, int8)
+    model: LTPForSequenceClassification, info: dict[str, Any], split: Any, path: Path,
+    text: Sequence[Mapping[str, Tensor]] | None = None,
+) -> str:  # fmt: skip
+    """Write, check and, where it fails, remove an ONNX file, in 8 bits with ``text``; returns a line about it."""
+    int8 = text is not None
+    save_onnx(model, path, int8, text or ())
     try:
         runtime, regression = session(path), info["kind"] == "regression"
         batches = list(_mixed_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, regression))
@@ -132,7 +138,7 @@ def _write(
         with torch.inference_mode():
             expected = [model(**batch) for batch in batches]
         if int8:
-            return _compare_int8(info, labels, outputs, expected, path)
+            return _compare_int8(model, info, labels, outputs, expected, path)
         return _compare(outputs, expected, path)
     except LTPError:
         path.unlink()
@@ -157,10 +163,11 @@ def _compare(outputs: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutp
 
 
 def _compare_int8(
-    info: dict[str, Any], labels: np.ndarray, outputs: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput],
-    path: Path,
+    model: LTPForSequenceClassification, info: dict[str, Any], labels: np.ndarray,
+    outputs: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput], path: Path,
 ) -> str:  # fmt: skip
-    """A line with both scores and the agreement: 8 bits change answers, so only outputs that are no numbers fail."""
+    """A line with both scores, the agreement and both FLOPs: only outputs that are no numbers fail, as 8 bits change
+    answers."""
     ours = np.concatenate([each[0] for each in outputs])
     theirs = np.concatenate([each.logits.numpy() for each in expected])
     if not np.isfinite(ours).all():
@@ -169,13 +176,22 @@ def _compare_int8(
     scores = [100 * compute_metrics(info, logits, labels)[metric] for logits in (ours, theirs)]
     same = 100 * np.mean(ours.argmax(-1) == theirs.argmax(-1))
     agreement = f"the same class in {same:.1f} %, " if ours.shape[1] > 1 else ""
-    our_tokens = np.concatenate([each[2] for each in outputs]).sum()
-    their_tokens = np.concatenate([each.ffn_tokens.numpy() for each in expected]).sum()
-    kept = float(our_tokens / their_tokens)
+    counts = [
+        [np.concatenate([each[1] for each in outputs]), np.concatenate([each[2] for each in outputs])],
+        [torch.cat([getattr(each, name) for each in expected]).numpy() for name in ("attention_tokens", "ffn_tokens")],
+    ]
+    shares = [100 * _relative_flops(model, *each) for each in counts]
     return (
         f"{path}: {metric} {scores[0]:.1f} on {len(labels)} sentences, PyTorch's {scores[1]:.1f}; "
-        f"{agreement}{100 * kept:.1f} % of the tokens that it keeps"
+        f"{agreement}{shares[0]:.1f} % of the unpruned FLOPs, PyTorch's {shares[1]:.1f} %"
     )
+
+
+def _relative_flops(model: LTPForSequenceClassification, attention_tokens: np.ndarray, ffn_tokens: np.ndarray) -> float:
+    """From (B, L) tokens: all of a sentence's enter the first layer's attention."""
+    config = model.config
+    sizes = config.hidden_size, config.intermediate_size
+    return flops.summarise(attention_tokens, ffn_tokens, attention_tokens[:, 0], *sizes)["relative"]
 
 
 def _load_tokenizer(run: Path) -> Any:

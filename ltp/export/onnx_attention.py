@@ -11,10 +11,13 @@ import numpy as np
 
 from ltp.export.onnx_graph import FLOAT, INT64, Graph, int64_array
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.scores import SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
 
 INFINITY = np.float32(np.inf)
 MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
 FLAT = int64_array(-1)  # the shape of one dimension
+# Names of a layer's values (B, N) that a threshold is compared with, and of the threshold.
+SCORES, MIN_SCORE = "layer{}.scores", "layer{}.min_score"
 
 
 class PruningAttention:
@@ -26,6 +29,8 @@ class PruningAttention:
     def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str) -> None:
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
+        self.outputs = [layer.attention.output.dense for layer in model.encoder.encoder.layer]
+        self.contributions = model.config.scoring_mode == "contribution"
         self.padding = PaddingIndices(graph, lengths)
 
     @property
@@ -40,37 +45,105 @@ class PruningAttention:
 
     def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
         """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept."""
-        graph, rule, padding = self.graph, self.rule, self.padding
-        head_size = self.hidden_size // self.heads
-        padded = graph("Gather", projected, padding.packed_rows)  # (B, N, 3H)
-        heads = graph("Reshape", padded, int64_array(0, 0, 3 * self.heads, head_size))
-        heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, 3A, N, D)
-        query, key, value = graph("Split", heads, axis=1, num_outputs=3, outputs=3)  # each (B, A, N, D)
-        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
-        scores = graph("Add", graph("Mul", scores, np.float32(head_size**-0.5)), padding.key_mask)
-        probabilities = graph("Softmax", scores, axis=-1)  # (B, A, N, N)
-        context = graph("Transpose", graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
-        context = graph("Reshape", context, int64_array(-1, self.hidden_size))  # (B·N, H)
-        kept_indices = padding.indices
-        if rule.is_active(layer):
-            received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
-            received = graph("ReduceSum", received, int64_array(1, 2), keepdims=0)  # (B, N)
-            kept = graph("And", self._passes_rule(received, layer), padding.valid)  # (B, N)
+        graph, padding = self.graph, self.padding
+        query, key, value = self._split_heads(projected, 3)
+        probabilities = self._probabilities(query, key)
+        context, kept_indices = self._context(probabilities, value), padding.indices
+        if self.rule.is_active(layer):
+            kept = self._kept(probabilities, value, layer)
             kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
             packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
             hidden = graph("Gather", hidden, packed_rows)
-            lengths = graph("ReduceSum", graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
-            self.padding = PaddingIndices(graph, lengths)
+            self._remove_all_but(kept)
         return graph("Gather", context, kept_indices), hidden
 
-    def _passes_rule(self, received: str, layer: int) -> str:
-        """Received attention (B, N) -> (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
+    def attend_last(self, projected: str, layer: int) -> str:
+        """Queries, keys and values (T, 3H) of a last layer that drops tokens -> context (B, H) of the first tokens.
+
+        The dropped tokens only leave the counts: no later product would read those that stay.
+        """
+        query, key, value = self._split_heads(projected, 3)
+        probabilities = self._probabilities(query, key)
+        first = self.graph("Slice", probabilities, int64_array(0), int64_array(1), int64_array(2))  # (B, A, 1, N)
+        context = self._context(first, value)
+        self._remove_all_but(self._kept(probabilities, value, layer))
+        return context
+
+    def attend_first(self, query: str, projected: str) -> str:
+        """First tokens' queries (B, H), keys and values (T, 2H) of a layer that drops none -> their context (B, H)."""
+        head_size = self.hidden_size // self.heads
+        queries = self.graph("Reshape", query, int64_array(-1, self.heads, 1, head_size))  # (B, A, 1, D)
+        key, value = self._split_heads(projected, 2)
+        return self._context(self._probabilities(queries, key), value)
+
+    def _split_heads(self, projected: str, parts: int) -> list[str]:
+        """(T, parts · H) -> each part (B, A, N, D)."""
+        graph = self.graph
+        padded = graph("Gather", projected, self.padding.packed_rows)  # (B, N, parts · H)
+        heads = graph("Reshape", padded, int64_array(0, 0, parts * self.heads, self.hidden_size // self.heads))
+        heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, parts · A, N, D)
+        return graph("Split", heads, axis=1, num_outputs=parts, outputs=parts)
+
+    def _probabilities(self, query: str, key: str) -> str:
+        """Queries (B, A, Q, D) and keys (B, A, N, D) -> (B, A, Q, N)."""
+        graph = self.graph
+        scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
+        scale = np.float32((self.hidden_size // self.heads) ** -0.5)
+        return graph("Softmax", graph("Add", graph("Mul", scores, scale), self.padding.key_mask), axis=-1)
+
+    def _context(self, probabilities: str, value: str) -> str:
+        """(B, A, Q, N) and (B, A, N, D) -> (B·Q, H)."""
+        context = self.graph("Transpose", self.graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
+        return self.graph("Reshape", context, int64_array(-1, self.hidden_size))
+
+    def _kept(self, probabilities: str, value: str, layer: int) -> str:
+        """Attention probabilities (B, A, N, N) and values (B, A, N, D) -> (B, N) bool, false for padding."""
+        return self.graph("And", self._passes_rule(probabilities, value, layer), self.padding.valid)
+
+    def _remove_all_but(self, kept: str) -> None:
+        """From here on, the sentences have the tokens of ``kept`` (B, N)."""
+        lengths = self.graph("ReduceSum", self.graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
+        self.padding = PaddingIndices(self.graph, lengths)
+
+    def _received(self, probabilities: str, value: str, layer: int) -> str:
+        """(B, N) attention that each token receives, or what it contributes, as in ltp.models.scores.
+
+        From ``probabilities`` (B, A, N, N) and ``value`` (B, A, N, D).
+        """
+        graph, padding = self.graph, self.padding
+        received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
+        if not self.contributions:
+            return graph("ReduceSum", received, int64_array(1, 2), keepdims=0)
+        gram_matrix = head_gram(self.outputs[layer].weight.detach().float().cpu(), self.heads).numpy()  # (A, D, D)
+        gram = graph.constants.add(gram_matrix, f"layer{layer}.gram")
+        squares = graph("Mul", graph("MatMul", value, gram), value)
+        squares = graph("Max", graph("ReduceSum", squares, int64_array(-1), keepdims=0), np.float32(SMALLEST_SQUARE))
+        received = graph("Div", graph("Squeeze", received, int64_array(2)), padding.float_lengths)
+        received = graph("Add", received, graph("Gather", probabilities, np.int64(0), axis=2))  # (B, A, N)
+        return graph("ReduceSum", graph("Mul", received, graph("Sqrt", squares)), int64_array(1), keepdims=0)
+
+    def _centred_log(self, received: str) -> str:
+        """(B, N) scores.centred_log of ``received`` (B, N)."""
+        graph, padding = self.graph, self.padding
+        logs = graph("Log", graph("Max", received, np.float32(SMALLEST_SCORE)))
+        total = graph("ReduceSum", graph("Where", padding.valid, logs, np.float32(0)), int64_array(1))  # (B, 1)
+        return graph("Sub", logs, graph("Div", total, graph("Squeeze", padding.float_lengths, int64_array(2))))
+
+    def _passes_rule(self, probabilities: str, value: str, layer: int) -> str:
+        """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
-        if rule.mode not in ("absolute_threshold", "topk"):
-            received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         first = graph("Equal", padding.columns, np.int64(0))  # (N,)
+        if rule.keeps_first_only(layer):
+            return first
+        received = self._received(probabilities, value, layer)
+        if rule.centred:
+            received = self._centred_log(received)
+        elif rule.mode not in ("absolute_threshold", "topk"):
+            received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         if rule.mode != "topk":
-            return graph("Or", graph("GreaterOrEqual", received, np.float32(rule.min_scores[layer])), first)
+            scores = graph("Identity", received, output_name=SCORES.format(layer))
+            least = graph.constants.add(np.float32(rule.min_scores[layer]), MIN_SCORE.format(layer))
+            return graph("Or", graph("GreaterOrEqual", scores, least), first)
         scores = graph("Where", first, INFINITY, received)
         # The largest of no lengths is the smallest integer; TopK wants 0 then.
         count = graph("Reshape", graph("Max", padding.longest, np.int64(0)), FLAT)
@@ -91,6 +164,11 @@ class PaddingIndices:
     def sequence_starts(self) -> str:
         """(B,) the packed row of each sentence's first token: ``cu_seqlens[:-1]``."""
         return self.graph("CumSum", self.lengths, np.int64(0), exclusive=1)
+
+    @cached_property
+    def float_lengths(self) -> str:
+        """(B, 1, 1) the lengths as floating-point numbers."""
+        return self.graph("Unsqueeze", self.graph("Cast", self.lengths, to=FLOAT), int64_array(1, 2))
 
     @cached_property
     def longest(self) -> str:

@@ -99,13 +99,19 @@ class _Weights:
         return self.norm(graph, terms, "embeddings", module.LayerNorm), lengths
 
     def encode(self, graph: Graph, hidden: str, attention: PruningAttention) -> tuple[str, str, str]:
-        """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L)."""
+        """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L).
+
+        The classifier reads the first tokens only, so the last layer computes no others beyond its attention.
+        """
         attention_tokens, ffn_tokens = [], []
         for index, layer in enumerate(self.model.encoder.encoder.layer):
-            own, output, name = layer.attention.self, layer.attention.output, f"layer{index}"
+            output, name = layer.attention.output, f"layer{index}"
             attention_tokens.append(attention.lengths)
-            projected = self.linear(graph, hidden, f"{name}.qkv", own.query, own.key, own.value)
-            context, hidden = attention.attend(projected, hidden, index)
+            if index < self.model.layers - 1:
+                projected = self._project(graph, hidden, layer, name)
+                context, hidden = attention.attend(projected, hidden, index)
+            else:
+                context, hidden = self._last_attention(graph, hidden, attention, layer, name)
             ffn_tokens.append(attention.lengths)
             attended = self.linear(graph, context, f"{name}.attention", output.dense)
             attended = self.norm(graph, [attended, hidden], f"{name}.attention_norm", output.LayerNorm)
@@ -113,11 +119,23 @@ class _Weights:
             wide = ACTIVATIONS[self.config.hidden_act](graph, wide)
             narrow = self.linear(graph, wide, f"{name}.output", layer.output.dense)
             hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", layer.output.LayerNorm)
-        return (
-            graph("Gather", hidden, attention.sequence_starts),
-            _stack(graph, attention_tokens),
-            _stack(graph, ffn_tokens),
-        )
+        return hidden, _stack(graph, attention_tokens), _stack(graph, ffn_tokens)
+
+    def _project(self, graph: Graph, hidden: str, layer: nn.Module, name: str) -> str:
+        """(T, H) -> queries, keys and values (T, 3H)."""
+        own = layer.attention.self
+        return self.linear(graph, hidden, f"{name}.qkv", own.query, own.key, own.value)
+
+    def _last_attention(
+        self, graph: Graph, hidden: str, attention: PruningAttention, layer: nn.Module, name: str
+    ) -> tuple[str, str]:
+        """(T, H) -> context and hidden (B, H) of the first tokens; only scores need the queries of the others."""
+        own, last = layer.attention.self, self.model.layers - 1
+        first = graph("Gather", hidden, attention.sequence_starts)
+        if attention.rule.is_active(last):
+            return attention.attend_last(self._project(graph, hidden, layer, name), last), first
+        query = self.linear(graph, first, f"{name}.query", own.query)
+        return attention.attend_first(query, self.linear(graph, hidden, f"{name}.kv", own.key, own.value)), first
 
     def classify(self, graph: Graph, first: str) -> str:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""

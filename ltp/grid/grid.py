@@ -7,6 +7,8 @@ With the reader (checks and defaults), the only module that knows what a grid's 
     R/TASK/seed~S/dense+/converted/                          its fine-tunings in hard/lr~X/
     R/TASK/seed~S/ltp/converted/
     R/TASK/seed~S/ltp/temperature~T/lambda~L/soft/           its fine-tunings in hard/lr~X/
+    R/TASK/seed~S/budget/converted/
+    R/TASK/seed~S/budget/temperature~T/target~X/soft/        its fine-tunings in hard/lr~X/
     R/TASK/seed~S/topk/keep_rate~K/converted/                its fine-tunings in hard/lr~X/
     R/TASK/seed~S/manual/threshold~V/converted/              its fine-tunings in hard/lr~X/
 """
@@ -28,6 +30,7 @@ from ltp.grid.schema import TRAINING_KEYS
 from ltp.results.checkpoint import checkpoint_files
 from ltp.settings.data import DataSettings
 from ltp.settings.local_files import text_files
+from ltp.settings.pruning import PruningSettings
 
 _What = tuple[str, str, int]  # task, method, seed
 
@@ -40,7 +43,7 @@ class Conversion:
     """
 
     task: str
-    method: str  # dense+, ltp, topk, manual
+    method: str  # dense+, budget, ltp, topk, manual
     seed: int
     settings: Mapping[str, Any]
     directory: str
@@ -58,7 +61,7 @@ class Run:
     """One training; ``settings`` are the keyword arguments of TrainingSettings that are not None."""
 
     task: str
-    method: str  # dense, dense+, ltp, topk, manual
+    method: str  # dense, dense+, budget, ltp, topk, manual
     stage: str  # base, soft, hard
     seed: int
     settings: Mapping[str, Any]
@@ -97,7 +100,8 @@ class Grid:
         base = self._add_run((task, "dense", "base", seed), sections["base"], f"{root}/dense/base", encoder, data)
 
         threshold = {"final_token_threshold": soft["final_token_threshold"], "score_length": soft["score_length"]}
-        converted = self._add_conversion((task, "ltp", seed), threshold, f"{root}/ltp/converted", base)
+        if soft["lambdas"]:
+            converted = self._add_conversion((task, "ltp", seed), threshold, f"{root}/ltp/converted", base)
         for temperature, lambda_ in product(soft["temperatures"], soft["lambdas"]):
             point = f"{root}/ltp/temperature~{tag(temperature)}/lambda~{tag(lambda_)}"
             settings = soft | {"temperature": temperature, "lambda_": lambda_}
@@ -105,6 +109,8 @@ class Grid:
                 (task, "ltp", "soft", seed), settings, f"{point}/soft", converted.directory, converted.output
             )
             self._add_hard_runs((task, "ltp", seed), hard, point, learned)
+        if soft["flops_targets"]:
+            self._add_budget_runs(task, seed, base)
 
         trained = hard | {"epochs": baselines["epochs"]}
         if baselines["dense"] is not None:
@@ -112,14 +118,35 @@ class Grid:
                 (task, "dense+", seed), {"prune_mode": "none"}, f"{root}/dense+/converted", base
             )
             self._add_hard_runs((task, "dense+", seed), trained, f"{root}/dense+", converted)
-        for rate in (baselines["topk"] or {}).get("keep_rates", ()):
+        topk = baselines["topk"] or {}
+        for rate in topk.get("keep_rates", ()):
             pruning, point = {"prune_mode": "topk", "token_keep_rate": rate}, f"{root}/topk/keep_rate~{tag(rate)}"
+            if topk["scoring_mode"] != PruningSettings.scoring_mode:  # else the flags stay those of finished studies
+                pruning["scoring_mode"] = topk["scoring_mode"]
             converted = self._add_conversion((task, "topk", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "topk", seed), trained, point, converted)
         for value in (baselines["manual"] or {}).get("final_token_thresholds", ()):
             pruning, point = threshold | {"final_token_threshold": value}, f"{root}/manual/threshold~{tag(value)}"
             converted = self._add_conversion((task, "manual", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "manual", seed), trained, point, converted)
+
+    def _add_budget_runs(self, task: str, seed: int, base: Run) -> None:
+        """Thresholds that learn a FLOPs target, on scores relative to the sentence, and their fine-tunings."""
+        what, section = (task, "budget", seed), self.config.tasks[task]
+        soft, root = section["soft"], f"{self.results_dir}/{task}/seed~{seed}/budget"
+        converted = self._add_conversion(what, {"scoring_mode": soft["scoring_mode"]}, f"{root}/converted", base)
+        own = {
+            "learning_rate": soft["budget_learning_rate"] or soft["learning_rate"],
+            "threshold_learning_rate": soft["budget_threshold_learning_rate"],
+            "lambda_warmup": None,
+        }
+        for temperature, target in product(soft["budget_temperatures"], soft["flops_targets"]):
+            point = f"{root}/temperature~{tag(temperature)}/target~{tag(target)}"
+            settings = soft | own | {"temperature": temperature, "flops_target": target}
+            learned = self._add_run(
+                (task, "budget", "soft", seed), settings, f"{point}/soft", converted.directory, converted.output
+            )
+            self._add_hard_runs(what, section["hard"] | {"flops_target": target}, point, learned)
 
     def _add_conversion(self, what: _What, settings: dict[str, Any], directory: str, base: Run) -> Conversion:
         conversion = Conversion(*what, settings, directory, base.directory, base.output)

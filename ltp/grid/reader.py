@@ -101,6 +101,9 @@ class _TaskReader:
         for stage in STAGES:
             task[stage] = fill_defaults({**training, **merged[stage]}, sections[stage])
             self._check_stage(stage, task[stage])
+        task["soft"]["flops_targets"] = task["soft"]["flops_targets"] or []
+        if task["soft"]["flops_targets"] and "lambdas" not in merged["soft"]:
+            task["soft"]["lambdas"] = []
         for key, why in NOT_IN_BASE.items():
             if key in merged["base"]:
                 raise LTPError(f"{self._where(('base', key))}: {why}; put it under training or soft")

@@ -16,13 +16,15 @@ from ltp.grid.validation import Schema
 from ltp.settings.data import SOURCES, DataSettings
 from ltp.settings.fields import field_types
 from ltp.settings.pruning import PruningSettings
-from ltp.settings.training import TrainingSettings
+from ltp.settings.training import BUDGET_DEFAULTS, TrainingSettings
 
 SECTIONS = ("data", "training", *STAGES, "baselines")
 # The lists of the grid, by path: each value, or combination of values within a section, is a run of its own.
 SWEEPS = (
     ("soft", "temperatures"),
     ("soft", "lambdas"),
+    ("soft", "flops_targets"),
+    ("soft", "budget_temperatures"),
     ("hard", "learning_rates"),
     ("baselines", "topk", "keep_rates"),
     ("baselines", "manual", "final_token_thresholds"),
@@ -32,6 +34,7 @@ TRAINING_KEYS = tuple(field.name for field in fields(TrainingSettings))
 # Keys of TrainingSettings that are not the same for all stages.
 _BY_STAGE = (
     "learning_rate", "epochs", "seed", "temperature", "lambda_", "lambda_warmup", "threshold_learning_rate",
+    "flops_target",
 )  # fmt: skip
 _SHARED = [name for name in TRAINING_KEYS if name not in _BY_STAGE]
 # Keys of DataSettings: how any text becomes examples; the others say what one task is, but for four.
@@ -104,7 +107,10 @@ def _make_sections() -> dict[str, Schema]:
     rate_and_length = _settings_keys(TrainingSettings, ["learning_rate", "epochs"])
     pruning = _settings_keys(PruningSettings, ["final_token_threshold", "score_length"])
     pruning["score_length"]["description"] += "; also that of the manual baseline"
-    topk = {"keep_rates": _values(PruningSettings, "token_keep_rate", [0.2, 0.4, 0.6])}
+    topk = {
+        "keep_rates": _values(PruningSettings, "token_keep_rate", [0.2, 0.4, 0.6]),
+        "scoring_mode": _key(PruningSettings, "scoring_mode"),
+    }
     manual = {"final_token_thresholds": _values(PruningSettings, "final_token_threshold", [0.004, 0.006, 0.01])}
     as_long = length["epochs"] | {"type": ["number", "null"], "default": None}
     as_long["description"] += "; unset: those of soft and hard together, so no method trains longer"
@@ -116,7 +122,8 @@ def _make_sections() -> dict[str, Schema]:
         "training": _section("settings shared by all stages; a stage's own section overrides them", shared),
         "base": _section("fine-tuning of the pretrained encoder, unpruned", shared | rate_and_length),
         "soft": _section(
-            "training of weights and thresholds under soft masks; temperatures × lambdas runs",
+            "training of weights and thresholds under soft masks; temperatures × lambdas runs and budget_temperatures "
+            "× flops_targets runs",
             shared
             | rate_and_length
             | {
@@ -124,7 +131,8 @@ def _make_sections() -> dict[str, Schema]:
                 "lambdas": _values(TrainingSettings, "lambda_", [0.03, 0.1, 0.2]),
             }
             | _settings_keys(TrainingSettings, ["lambda_warmup", "threshold_learning_rate"])
-            | pruning,
+            | pruning
+            | _make_budget(),
         ),
         "hard": _section(
             "fine-tuning with tokens removed; learning_rates runs for each soft run and for each baseline",
@@ -144,6 +152,29 @@ def _make_sections() -> dict[str, Schema]:
                 "manual": _section("thresholds set by hand; null: leave them out", manual, **optional),
             },
         ),
+    }
+
+
+def _make_budget() -> dict[str, Schema]:
+    """The keys of the soft section for thresholds that learn a FLOPs budget; their scores are of another scale."""
+    targets = _values(TrainingSettings, "flops_target", []) | {"type": ["array", "null"], "default": None}
+    targets["description"] += "; where these are given and lambdas are not, there are no runs of lambdas; unset: none"
+    scoring = _key(PruningSettings, "scoring_mode") | {"default": "contribution"}
+    scoring["enum"] = [name for name in scoring["enum"] if name != "mean"]
+    scoring["description"] = "how the budget runs score a token, always relative to the others of its sentence"
+    rate = _key(TrainingSettings, "learning_rate")
+    rate |= {"type": ["number", "null"], "default": None, "description": "the budget runs' learning_rate; unset: it"}
+    of_thresholds = _key(TrainingSettings, "learning_rate")
+    of_thresholds |= {
+        "default": BUDGET_DEFAULTS["threshold_learning_rate"],
+        "description": "the budget runs' learning rate of the thresholds",
+    }
+    return {
+        "flops_targets": targets,
+        "budget_temperatures": _values(TrainingSettings, "temperature", [BUDGET_DEFAULTS["temperature"]]),
+        "scoring_mode": scoring,
+        "budget_learning_rate": rate,
+        "budget_threshold_learning_rate": of_thresholds,
     }
 
 

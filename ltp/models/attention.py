@@ -1,7 +1,8 @@
 """Attention within each packed sentence, and the attention that each token receives.
 
 The attention that a token *receives* is the softmax probability in its column of the attention matrix, summed over
-heads and over the queries of its sentence, before dropout: what token importance is computed from.
+heads and over the queries of its sentence, before dropout: what token importance is computed from. Where the norms of
+the value vectors are given, what it *contributes* is returned in its place (see ltp.models.scores).
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
 """
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ltp.models.packing import offsets, pad_input
+from ltp.models.scores import contribution
 
 try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
     from torch.nn.attention.varlen import varlen_attn
@@ -24,6 +26,8 @@ except ImportError:
 MAX_BLOCK_ELEMENTS = 1 << 20
 # Without gradients, elements per thread of the one buffer that holds block after block: what the cache of a core holds.
 MAX_BUFFER_ELEMENTS = 1 << 18
+# Of a masked key above the largest score of those that count: it takes part only in gradients, which stay finite so.
+MAX_MASKED_EXPONENT = 20.0
 
 
 def packed_attention(
@@ -35,27 +39,32 @@ def packed_attention(
     heads: int,
     dropout: float = 0.0,
     return_received: bool = False,
+    norms: Tensor | None = None,
+    key_masks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
     ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows are one
     sentence. Returns the context (T, H) and, with ``return_received``, the attention that each token receives (T,), in
-    at least 32 bits.
+    at least 32 bits; with the ``norms`` (T, A) of scores.value_norms, what each token contributes.
+
+    ``key_masks`` m (T,), of zeros and ones, weigh the keys: p_ij = m_j·exp(score_ij) / Σ_k m_k·exp(score_ik), with a
+    gradient for m. Tokens with m = 0 then count neither as keys nor in what others receive.
     """
-    if not return_received and dropout == 0.0 and _has_kernel(query):
+    if not return_received and key_masks is None and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
     if lengths.shape[0] == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms, key_masks)
     blocks = _blocks(lengths.tolist(), heads)
     if len(blocks) == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms, key_masks)
     contexts, sums = [], []
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
         context, received = _attend(
             query[rows], key[rows], value[rows], seq_ids[rows] - start, lengths[start:stop], heads, dropout,
-            return_received,
+            return_received, None if norms is None else norms[rows], None if key_masks is None else key_masks[rows],
         )  # fmt: skip
         contexts.append(context)
         sums.append(received)
@@ -102,6 +111,8 @@ def _attend(
     heads: int,
     dropout: float,
     return_received: bool,
+    norms: Tensor | None,
+    key_masks: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """`packed_attention` for one block of sentences, padded to its longest."""
     sentences, (tokens, hidden_size) = lengths.shape[0], query.shape
@@ -111,23 +122,37 @@ def _attend(
         indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
         valid = torch.arange(longest, device=lengths.device) < lengths[:, None]  # (B, N)
 
+    def padded(packed: Tensor) -> Tensor:  # (T, …) -> (B, N, …)
+        filled = packed if indices is None else pad_input(packed, indices, sentences * longest)
+        return filled.view(sentences, longest, *packed.shape[1:])
+
     def split_heads(packed: Tensor) -> Tensor:  # (T, H) -> (B, A, N, D)
-        padded = packed if indices is None else pad_input(packed, indices, sentences * longest)
-        return padded.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2)
+        return padded(packed).view(sentences, longest, heads, hidden_size // heads).transpose(1, 2)
 
     queries, keys, values = split_heads(query), split_heads(key), split_heads(value)
+    norms = None if norms is None else padded(norms).transpose(1, 2)  # (B, A, N)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     autocast = torch.is_autocast_enabled(query.device.type)
     received = None
-    if return_received and dropout == 0.0 and not differentiable and not autocast:
-        context, received = _attend_in_place(queries, keys, values, valid)
+    if key_masks is not None:
+        scores = torch.matmul(queries * (hidden_size // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
+        masks = padded(key_masks)  # (B, N)
+        probabilities = masked_softmax(scores, masks[:, None, None, :])
+        if return_received:
+            live = masks > 0.5
+            received = _received(probabilities.detach(), live, live.sum(1), norms)
+        probabilities = functional.dropout(probabilities.to(values.dtype), dropout, dropout > 0.0)
+        context = torch.matmul(probabilities, values)
+    elif return_received and dropout == 0.0 and not differentiable and not autocast:
+        context, received = _attend_in_place(queries, keys, values, valid, lengths, norms)
     elif return_received or (differentiable and autocast and query.device.type == "cpu"):
         # The fused kernel's backward pass takes ten times as long in bfloat16 on a CPU as these products do.
         scores = torch.matmul(queries * (hidden_size // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
         if valid is not None:
             scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
-        received = _received(probabilities, valid) if return_received else None
+        if return_received:  # what tokens contribute is only compared with thresholds: it has no gradient
+            received = _received(probabilities if norms is None else probabilities.detach(), valid, lengths, norms)
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
         mask = None if valid is None else valid[:, None, None, :]
@@ -144,20 +169,38 @@ def _sum_dtype(probabilities: Tensor) -> torch.dtype:
     return torch.promote_types(probabilities.dtype, torch.float32)
 
 
-def _received(probabilities: Tensor, valid: Tensor | None) -> Tensor:
-    """(B·N,) attention that each place of the padded table receives, from probabilities (B, A, N, N)."""
+def masked_softmax(scores: Tensor, masks: Tensor) -> Tensor:
+    """m·exp(scores) / Σ m·exp(scores) over the last axis, in at least 32 bits; ``masks`` m are zeros and ones.
+
+    The forward pass is the softmax over the keys with m = 1, of which each row must have one; the gradient for m at
+    zero is what the key would add if it counted.
+    """
+    wide = scores.to(_sum_dtype(scores))
+    largest = wide.detach().masked_fill(masks < 0.5, torch.finfo(wide.dtype).min).amax(-1, keepdim=True)
+    weights = (wide - largest).clamp_max(MAX_MASKED_EXPONENT).exp() * masks
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def _received(probabilities: Tensor, valid: Tensor | None, lengths: Tensor, norms: Tensor | None) -> Tensor:
+    """(B·N,) attention that each place of the padded table receives, from probabilities (B, A, N, N).
+
+    With ``norms`` (B, A, N), what it contributes. ``lengths`` (B,) are the tokens that count in each sentence.
+    """
     sentences, _, longest, _ = probabilities.shape
     # Padding asks too, in the padded table; it counts as zero.
     query_mask = probabilities.new_ones(sentences, longest) if valid is None else valid
     with torch.autocast(probabilities.device.type, enabled=False):
         wide = probabilities.to(_sum_dtype(probabilities))
         totals = torch.matmul(query_mask.to(wide.dtype)[:, None, None, :], wide)  # (B, A, 1, N)
+        if norms is not None:
+            return contribution(totals.squeeze(2), wide[:, :, 0], lengths, norms).reshape(-1)
     return totals.sum((1, 2)).reshape(-1)
 
 
 def first_token_attention(
-    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0,
+    key_masks: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
 
     ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
@@ -169,20 +212,28 @@ def first_token_attention(
     if sentences * longest > tokens:
         indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
         key, value = (pad_input(packed, indices, sentences * longest) for packed in (key, value))
+        key_masks = None if key_masks is None else pad_input(key_masks, indices, sentences * longest)
         valid = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, N)
     key, value = (part.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2) for part in (key, value))
     query = query.view(sentences, 1, heads, hidden_size // heads).transpose(1, 2)  # (B, A, 1, D)
     scores = torch.matmul(query * (hidden_size // heads) ** -0.5, key.transpose(2, 3))  # (B, A, 1, N)
-    if valid is not None:
-        scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
-    probabilities = functional.dropout(scores.softmax(-1), dropout, dropout > 0.0)
+    if key_masks is not None:
+        probabilities = masked_softmax(scores, key_masks.view(sentences, 1, 1, longest)).to(value.dtype)
+    else:
+        if valid is not None:
+            scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
+        probabilities = scores.softmax(-1)
+    probabilities = functional.dropout(probabilities, dropout, dropout > 0.0)
     return torch.matmul(probabilities, value).transpose(1, 2).reshape(sentences, hidden_size)
 
 
-def _attend_in_place(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+def _attend_in_place(
+    queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None, lengths: Tensor, norms: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Context (B, A, N, D) and received attention (B·N,) without gradients: one small buffer, overwritten in place.
 
-    All are (B, A, N, D) but ``valid`` (B, N), which is None where nothing is padding.
+    ``queries``, ``keys`` and ``values`` are (B, A, N, D), ``valid`` (B, N) is None where nothing is padding;
+    ``lengths`` and ``norms`` as in `_received`.
     """
     sentences, heads, longest, head_size = queries.shape
     rows = sentences * heads  # one matrix product for each head of each sentence
@@ -202,6 +253,7 @@ def _attend_in_place(queries: Tensor, keys: Tensor, values: Tensor, valid: Tenso
     # Not empty_like: it would take over the query's strides, and bmm into such an output runs one product at a time.
     context = query.new_empty(rows, longest, head_size)
     received = query.new_empty(rows, longest, dtype=_sum_dtype(query))
+    from_first = None if norms is None else torch.empty_like(received)
     for start in range(0, rows, step):
         block = slice(start, start + step)
         scores = buffer[: rows - start]
@@ -210,9 +262,14 @@ def _attend_in_place(queries: Tensor, keys: Tensor, values: Tensor, valid: Tenso
             scores.add_(key_mask[block])
         probabilities = torch.softmax(scores, -1, out=scores)
         torch.bmm(probabilities, value[block], out=context[block])
+        if from_first is not None:
+            from_first[block] = probabilities[:, 0]
         if query_mask is None:
             torch.sum(probabilities, 1, dtype=received.dtype, out=received[block])
         else:  # rows of padding count as zero
             torch.bmm(query_mask[block], probabilities.to(received.dtype), out=received[block][:, None])
     shape = (sentences, heads, longest)
-    return context.view(*shape, head_size), received.view(shape).sum(1).reshape(-1)
+    context, received = context.view(*shape, head_size), received.view(shape)
+    if from_first is not None:
+        return context, contribution(received, from_first.view(shape), lengths, norms).reshape(-1)
+    return context, received.sum(1).reshape(-1)

@@ -5,6 +5,7 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +25,12 @@ from transformers.utils import ModelOutput
 
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
-from ltp.models.attention import first_token_attention, packed_attention
-from ltp.models.blocks import add_and_norm, intermediate
+from ltp.models.blocks import add_and_norm, attend, intermediate
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
-from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights
+from ltp.models.prepacked_linear import PrepackedWeights
+from ltp.models.scores import importance
+from ltp.models.straight_through import StraightThroughMasks
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
@@ -39,8 +41,9 @@ class LTPOutput(ModelOutput):
     """What one forward pass returns.
 
     ``attention_tokens`` and ``ffn_tokens`` count the tokens that entered each layer's attention and feed-forward;
-    ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``kept``, with ``return_kept``, is the
-    number of layers that each input token went through.
+    ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``relative_flops`` are the batch's FLOPs
+    relative to those without pruning, differentiable (straight-through masks only); ``kept``, with ``return_kept``, is
+    the number of layers that each input token went through.
     """
 
     loss: Tensor | None = None
@@ -48,6 +51,7 @@ class LTPOutput(ModelOutput):
     attention_tokens: Tensor | None = None  # (B, L)
     ffn_tokens: Tensor | None = None  # (B, L)
     regulariser: Tensor | None = None  # ()
+    relative_flops: Tensor | None = None  # ()
     kept: Tensor | None = None  # (B, N)
 
 
@@ -82,8 +86,9 @@ class LTPForSequenceClassification(PreTrainedModel):
         self.heads = config.num_attention_heads
         config.pruning()
         if config.prune_mode == "absolute_threshold":
-            self.threshold_deltas = nn.Parameter(torch.zeros(self.layers))
+            self.threshold_deltas = nn.Parameter(self._initial_thresholds())
         self.soft_temperature: float | None = None
+        self.straight_through = False
         self._prepacked = PrepackedWeights()
         self.post_init()
 
@@ -92,7 +97,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         # What a checkpoint lacks comes back from `from_pretrained` as uninitialised memory, unless it is set here.
         super()._init_weights(module)
         if module is self and self.config.prune_mode == "absolute_threshold":
-            init.zeros_(self.threshold_deltas)
+            init.copy_(self.threshold_deltas, self._initial_thresholds())
         elif isinstance(module, (BertEmbeddings, RobertaEmbeddings)):
             init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1])[None])
             init.zeros_(module.token_type_ids)
@@ -109,7 +114,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         for name, module in base.named_children():
             model.add_module(name, module)
         if hasattr(model, "threshold_deltas"):
-            model.threshold_deltas = nn.Parameter(torch.zeros(model.layers, device=base.device))
+            model.threshold_deltas = nn.Parameter(model._initial_thresholds().to(base.device))
         return model.train(base.training)
 
     def to_base(self) -> PreTrainedModel:
@@ -126,20 +131,34 @@ class LTPForSequenceClassification(PreTrainedModel):
         """The base encoder: embeddings and layers, and BERT's pooler."""
         return getattr(self, self.config.base_model_type)
 
+    def _initial_thresholds(self) -> Tensor:
+        return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
+
     def thresholds(self) -> Tensor | None:
         """(L,) the current thresholds, learned part included; None for a mode without thresholds.
 
-        θ_l = final_token_threshold · l/L + δ_l, l from 1 (the original's README; its code counts from 0).
+        θ_l = final_token_threshold · l/L + δ_l, l from 1 (the original's README; its code counts from 0). With scores
+        relative to the sentence (``scoring_mode`` other than mean), θ_l = δ_l.
         """
         mode, final = self.config.prune_mode, self.config.final_token_threshold
         if mode == "absolute_threshold":
-            start = torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
-            return start + self.threshold_deltas
+            return self._configured_thresholds() + self.threshold_deltas
         if mode == "rising_threshold":
             return torch.tensor(pruners.rising(final, self.layers))
         if mode == "threshold":
             return torch.full((self.layers,), final)
         return None
+
+    @torch.no_grad()
+    def set_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Make these (L,) the current thresholds; for the mode ``absolute_threshold``."""
+        wanted = torch.tensor(thresholds, device=self.threshold_deltas.device)
+        self.threshold_deltas.copy_(wanted - self._configured_thresholds())
+
+    def _configured_thresholds(self) -> Tensor:
+        """(L,) what ``threshold_deltas`` is added to."""
+        final = 0.0 if self.config.pruning().is_relative else self.config.final_token_threshold
+        return torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
 
     def rule(self) -> pruners.Rule:
         """How each layer prunes with the current thresholds or keep rates."""
@@ -147,6 +166,8 @@ class LTPForSequenceClassification(PreTrainedModel):
         if config.prune_mode == "topk":
             return pruners.Rule("topk", keep_rates=pruners.topk_keep_rates(self.layers, config.token_keep_rate))
         thresholds = self.thresholds()
+        if config.prune_mode == "absolute_threshold" and config.pruning().is_relative:
+            return pruners.Rule("absolute_threshold", thresholds.tolist(), centred=True)
         if config.prune_mode == "absolute_threshold":
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
         return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
@@ -158,11 +179,25 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def _apply(self, *arguments, **options):
         self._prepacked.clear()  # the weights move, or change their precision
-        return super()._apply(*arguments, **options)
+        deltas = getattr(self, "threshold_deltas", None)
+        exact = None if deltas is None else deltas.detach().clone()
+        super()._apply(*arguments, **options)
+        if exact is not None and self.threshold_deltas.dtype in (torch.float16, torch.bfloat16):
+            # Thresholds of neighbouring layers differ by less than 16 bits resolve.
+            self.threshold_deltas.data = exact.to(self.threshold_deltas.device)
+        return self
 
-    def use_soft_masks(self, temperature: float | None) -> None:
-        """Train with σ((score − θ)/temperature) instead of removal; None ends it. Evaluation always removes."""
-        self.soft_temperature = temperature
+    def use_soft_masks(self, temperature: float | None, straight_through: bool = False) -> None:
+        """Train with σ((score − θ)/temperature) instead of removal; None ends it. Evaluation always removes.
+
+        ``straight_through``: the sigmoid is the masks' gradient only (see ltp.models.straight_through). Raises LTPError
+        where the score is one that the masks are not made for.
+        """
+        relative = self.config.pruning().is_relative
+        if temperature is not None and relative != straight_through:
+            fix = "relative or contribution for a FLOPs target, mean for λ"
+            raise LTPError(f"scoring_mode: {self.config.scoring_mode} does not fit these soft masks; expected {fix}")
+        self.soft_temperature, self.straight_through = temperature, straight_through
 
     def forward(
         self,
@@ -184,29 +219,42 @@ class LTPForSequenceClassification(PreTrainedModel):
         if not return_kept:
             tokens.indices = None
         original_lengths = tokens.lengths
-        soft = self.training and self.soft_temperature is not None
-        thresholds, rule = (self.thresholds(), None) if soft else (None, self.rule())
+        sigmoid = self.training and self.soft_temperature is not None and not self.straight_through
+        thresholds, rule = self.thresholds(), None if sigmoid else self.rule()
+        masks = None
+        if self.training and self.soft_temperature is not None and self.straight_through:
+            masks = StraightThroughMasks(rule, thresholds, self.soft_temperature, tokens)
         linear = self._prepacked.linear_function(tokens.hidden)
         kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
-        regulariser = tokens.hidden.new_zeros(()) if soft else None
+        regulariser = tokens.hidden.new_zeros(()) if sigmoid else None
         attention_tokens, ffn_tokens = [], []
 
         for index, layer in enumerate(self.encoder.encoder.layer):
             attention_tokens.append(tokens.lengths)
-            prunes, last = soft or rule.is_active(index), index == self.layers - 1
-            if last and not prunes:
-                context, received = self._first_token_attention(linear, layer.attention.self, tokens), None
-            else:
-                context, received = self._attention(linear, layer.attention.self, tokens, return_received=prunes)
-            mask = None
-            if prunes and soft:
-                scores = pruners.importance(received, self.heads, self.config.score_length)
-                mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
-                regulariser = regulariser + mask.sum() / (original_lengths.shape[0] * self.config.score_length)
-            elif prunes:
-                rows = rule.keep_indices(index, received.detach(), tokens, original_lengths)
-                if len(rows) < len(context):  # else all are kept: nothing to copy
-                    context, tokens = context.index_select(0, rows), tokens.select(rows)
+            scored, last = sigmoid or rule.needs_scores(index), index == self.layers - 1
+            if masks is not None:
+                masks.enter(tokens)
+            gram = None
+            if scored and self.config.scoring_mode == "contribution":
+                gram = self._prepacked.head_gram(layer.attention.output.dense, self.heads)
+            context, received = attend(
+                linear, layer.attention.self, tokens, self.heads, return_received=scored, gram=gram,
+                first_only=last and not scored, key_masks=None if masks is None else masks.values,
+            )  # fmt: skip
+            rows = row_mask = None
+            if sigmoid:
+                scores = importance(received, self.heads, self.config.score_length)
+                row_mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
+                regulariser = regulariser + row_mask.sum() / (original_lengths.shape[0] * self.config.score_length)
+            elif masks is not None:
+                rows = masks.live_rows()
+            elif rule.is_active(index):
+                rows = rule.keep_indices(index, received, tokens, original_lengths)
+            if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
+                context = context if last and not scored else context.index_select(0, rows)
+                tokens = tokens.select(rows)
+            if masks is not None:
+                masks.decide(index, received, tokens, rows)
             ffn_tokens.append(tokens.lengths)
             if kept is not None:
                 kept[tokens.indices] += 1
@@ -215,19 +263,23 @@ class LTPForSequenceClassification(PreTrainedModel):
                 first = sequence_starts(tokens.lengths)
                 residual = residual.index_select(0, first)
                 context = context if context.shape[0] == len(first) else context.index_select(0, first)
-                mask = None if mask is None else mask.index_select(0, first)
+                row_mask = None if row_mask is None else row_mask.index_select(0, first)
             attended = add_and_norm(linear, layer.attention.output, context, residual)
             widened = intermediate(linear, layer.intermediate, attended)
             hidden = add_and_norm(linear, layer.output, widened, attended)
-            tokens.hidden = hidden if mask is None else hidden * mask[:, None]
+            tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
-        logits = self._classify(tokens.hidden)
+        logits, relative_flops = self._classify(tokens.hidden), None
+        if masks is not None:
+            attention_tokens, ffn_tokens = masks.counts()
+            relative_flops = masks.relative_flops(self.config.hidden_size, self.config.intermediate_size)
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
             attention_tokens=torch.stack(attention_tokens, 1),
             ffn_tokens=torch.stack(ffn_tokens, 1),
             regulariser=regulariser,
+            relative_flops=relative_flops,
             kept=None if kept is None else kept.view_as(input_ids),
         )
 
@@ -250,21 +302,6 @@ class LTPForSequenceClassification(PreTrainedModel):
             raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
         return PackedTokens(hidden, seq_ids, lengths, indices)
 
-    def _attention(
-        self, linear: LinearFunction, attention: nn.Module, tokens: PackedTokens, return_received: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        query, key, value = linear(tokens.hidden, attention.query, attention.key, attention.value)
-        return packed_attention(
-            query,
-            key,
-            value,
-            tokens.seq_ids,
-            tokens.lengths,
-            self.heads,
-            dropout=attention.dropout.p if self.training else 0.0,
-            return_received=return_received,
-        )
-
     def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:
         """The output for no sentences. The loss, a mean of nothing, is NaN, as torch has it."""
         no_tokens = self.encoder.embeddings.word_embeddings.weight[:0]  # (0, H), in the weights' precision and place
@@ -279,13 +316,6 @@ class LTPForSequenceClassification(PreTrainedModel):
             regulariser=logits.new_zeros(()) if soft else None,
             kept=torch.zeros_like(input_ids) if return_kept else None,
         )
-
-    def _first_token_attention(self, linear: LinearFunction, attention: nn.Module, tokens: PackedTokens) -> Tensor:
-        first = tokens.hidden.index_select(0, sequence_starts(tokens.lengths))
-        (query,) = linear(first, attention.query)
-        key, value = linear(tokens.hidden, attention.key, attention.value)
-        dropout = attention.dropout.p if self.training else 0.0
-        return first_token_attention(query, key, value, tokens.seq_ids, tokens.lengths, self.heads, dropout)
 
     def _classify(self, first: Tensor) -> Tensor:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""

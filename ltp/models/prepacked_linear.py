@@ -3,6 +3,9 @@
 torch's own linear does that copy at every call. With few rows, as for one sentence at a time, the copy costs as much as
 the matrix product, whatever the number of rows, so the rows that pruning saves would save little time.
 
+In float32, and in bfloat16 where the processor multiplies it (``model.to(torch.bfloat16)``), which does more arithmetic
+a second on half the bytes. Products are summed in float32 and rounded once.
+
 Shapes: T rows, I inputs, O outputs.
 """
 
@@ -20,17 +23,25 @@ from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from ltp.models.scores import head_gram
+
 # What torch's own compiler calls for such layers; not in every build of torch.
 KERNEL: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 PREPACK: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")  # whether it is faster elsewhere has not been measured
-# With more rows the copy is a small part of the time.
-MAX_ROWS = 256
+MAX_ROWS = 256  # of one call of the kernel; more rows are given to it in blocks
 # oneDNN compiles a kernel for each number of rows and shape of weights, half a millisecond and half a megabyte each. So
 # rows are padded to one of eight sizes between powers of two: at most 48 kernels a shape, for 4 % more rows on average.
 SIZES_PER_DOUBLING = 8
 SAMPLES_PER_AXIS = 4  # elements of a bias, rows and columns of a weight, that are compared in each forward pass
 
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware; others emulate it, slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+DTYPES = (torch.float32, torch.bfloat16) if ON_X86 and has_bfloat16() else (torch.float32,)
 # The type of `apply_linear` and of what PrepackedWeights.linear_function returns.
 LinearFunction = Callable[..., Sequence[Tensor]]
 
@@ -53,27 +64,43 @@ def apply_padded_linear(values: Tensor, *layers: nn.Module, gelu: bool = False) 
 
 
 @dataclass(frozen=True)
-class _Prepacked:
-    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O.
+class _Derived:
+    """What was computed from the weights of some layers, all of ``dtype``.
 
-    ``state`` is `_state` of the layers when they were prepacked. ``samples`` are views into their weights and the bytes
-    that these held then; the views also keep that memory alive, so that no new tensor can reuse its address
-    (``data_ptr``) and be taken for the old one.
+    ``state`` is `_state` of the layers when it was. ``samples`` are views into their weights and the bytes that these
+    held then; the views also keep that memory alive, so that no new tensor can reuse its address (``data_ptr``) and be
+    taken for the old one.
     """
 
     state: tuple[Any, ...]
     samples: list[tuple[np.ndarray, bytes]]
+    dtype: torch.dtype
+
+    def is_current(self, layers: Sequence[nn.Module]) -> bool:
+        """Whether the layers' weights are those that it was computed from, as far as can be seen cheaply."""
+        return self.state == _state(layers, self.dtype) and all(
+            view.tobytes() == before for view, before in self.samples
+        )
+
+
+@dataclass(frozen=True)
+class _Prepacked(_Derived):
+    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O."""
+
     weight: Tensor
     bias: Tensor
     widths: list[int]
 
-    def is_current(self, layers: Sequence[nn.Module]) -> bool:
-        """Whether the layers' weights are those that were prepacked, as far as can be seen cheaply."""
-        return self.state == _state(layers) and all(view.tobytes() == before for view, before in self.samples)
+
+@dataclass(frozen=True)
+class _Gram(_Derived):
+    """The Gram matrices (A, D, D) of the heads' parts of an attention's output projection."""
+
+    matrices: Tensor
 
 
 class PrepackedWeights:
-    """The prepacked weights of a model. Not part of its state: copies of the model start without any.
+    """The prepacked weights of a model, and its Gram matrices. Not part of its state: copies start without any.
 
     Each forward pass checks that the weights are still those that were prepacked. It notices an optimiser's step,
     ``load_state_dict``, operations in place and other tensors in their place. Writes that torch does not count, such as
@@ -84,6 +111,7 @@ class PrepackedWeights:
 
     def __init__(self) -> None:
         self._by_layers: dict[tuple[nn.Module, ...], _Prepacked] = {}  # keys: layers that are given the same values
+        self._grams: dict[nn.Module, _Gram] = {}
 
     def __reduce__(self) -> tuple[type, tuple]:
         return PrepackedWeights, ()
@@ -91,33 +119,57 @@ class PrepackedWeights:
     def clear(self) -> None:
         """Drop all prepacked weights; the next forward pass prepacks anew."""
         self._by_layers.clear()
+        self._grams.clear()
 
     def linear_function(self, values: Tensor) -> LinearFunction:
         """What one forward pass runs linear layers with, for values like these: `apply_linear`, or a faster equal."""
         if torch.compiler.is_compiling():
             return apply_linear
         # With gradients, weights are about to change. Where one has changed, so may have others outside of the samples.
-        if torch.is_grad_enabled() or not all(p.is_current(layers) for layers, p in self._by_layers.items()):
+        derived = [*self._by_layers.items(), *(((layer,), gram) for layer, gram in self._grams.items())]
+        if torch.is_grad_enabled() or not all(one.is_current(layers) for layers, one in derived):
             self.clear()
         if torch.is_grad_enabled() and values.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             return apply_padded_linear
         return self._apply if _is_supported(values) else apply_linear
 
+    def head_gram(self, layer: nn.Module, heads: int) -> Tensor:
+        """scores.head_gram of an attention's output projection, without gradient; computed once in inference."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
+            return head_gram(layer.weight.detach(), heads)
+        gram = self._grams.get(layer)
+        if gram is None:
+            matrices = head_gram(layer.weight.detach(), heads)
+            if (state := _state([layer], layer.weight.dtype)) is None:
+                return matrices
+            gram = self._grams[layer] = _Gram(state, _samples([layer]), layer.weight.dtype, matrices)
+        return gram.matrices
+
     def _apply(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
         """`apply_linear` for supported values."""
-        rows = values.shape[0]
-        prepacked = self._by_layers.get(layers) if rows <= MAX_ROWS else None
+        prepacked = self._by_layers.get(layers)
         if prepacked is None:
-            if rows > MAX_ROWS or (state := _state(layers)) is None:
+            if (state := _state(layers, values.dtype)) is None:
                 return apply_linear(values, *layers, gelu=gelu)
             prepacked = self._by_layers[layers] = _prepack(layers, state)
-        # "none" is also GELU's exact form, not its approximation by tanh.
-        activation: tuple[str, list[Any], str] = ("gelu", [], "none") if gelu else ("none", [], "")
-        padded = kernel_rows(rows)
-        if padded > rows:
-            values = functional.pad(values, (0, 0, 0, padded - rows))
-        outputs = KERNEL(values, prepacked.weight, prepacked.bias, *activation)[:rows]
+        rows = values.shape[0]
+        if rows <= MAX_ROWS:
+            outputs = _product(values, prepacked, gelu)
+        else:
+            block_rows = -(-rows // -(-rows // MAX_ROWS))  # as few blocks as possible, all of about one size
+            outputs = torch.cat([_product(block, prepacked, gelu) for block in values.split(kernel_rows(block_rows))])
         return outputs.split(prepacked.widths, -1) if len(layers) > 1 else (outputs,)
+
+
+def _product(values: Tensor, prepacked: _Prepacked, gelu: bool) -> Tensor:
+    """One call of the kernel: (T, I) with T at most MAX_ROWS -> (T, O)."""
+    # "none" is also GELU's exact form, not its approximation by tanh.
+    activation: tuple[str, list[Any], str] = ("gelu", [], "none") if gelu else ("none", [], "")
+    rows = values.shape[0]
+    padded = kernel_rows(rows)
+    if padded > rows:
+        values = functional.pad(values, (0, 0, 0, padded - rows))
+    return KERNEL(values, prepacked.weight, prepacked.bias, *activation)[:rows]
 
 
 def kernel_rows(rows: int) -> int:
@@ -127,10 +179,10 @@ def kernel_rows(rows: int) -> int:
 
 
 def _is_supported(values: Tensor) -> bool:
-    """Whether the kernel exists here and takes such values, and neither gradients nor a trace are recorded."""
+    """Whether the kernel exists here and is fast for such values, and neither gradients nor a trace are recorded."""
     return bool(
         values.device.type == "cpu"
-        and values.dtype == torch.float32
+        and values.dtype in DTYPES
         and type(values) is Tensor  # not a subclass that records operations
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
@@ -142,10 +194,10 @@ def _is_supported(values: Tensor) -> bool:
     )
 
 
-def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
+def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] | None:
     """Identities and versions of the layers' weights; None for layers that cannot be prepacked.
 
-    Those are all but plain nn.Linear with a bias, in float32 on the CPU: adapters, other weight classes, hooks, and a
+    Those are all but plain nn.Linear with a bias, in ``dtype`` on the CPU: adapters, other weight classes, hooks, and a
     ``forward`` replaced on the instance keep their own call.
     """
     state: list[Any] = [_steps]
@@ -153,7 +205,7 @@ def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
         if type(layer) is not nn.Linear or is_wrapped(layer):
             return None
         for tensor in layer._parameters.values():  # layer.weight is slow: modules look attributes up in Python
-            if type(tensor) is not nn.Parameter or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+            if type(tensor) is not nn.Parameter or tensor.dtype != dtype or tensor.device.type != "cpu":
                 return None
             if tensor.is_inference():  # such tensors have no version counter
                 return None
@@ -164,13 +216,20 @@ def _state(layers: Sequence[nn.Module]) -> tuple[Any, ...] | None:
 def _prepack(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Prepacked:
     weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
     widths = [weight.shape[0] for weight in weights]
-    views = [_sample(tensor.numpy()) for tensor in weights + biases]
-    samples = [(view, view.tobytes()) for view in views]
-    return _Prepacked(state, samples, PREPACK(torch.cat(weights)), torch.cat(biases), widths)
+    packed = PREPACK(torch.cat(weights))
+    return _Prepacked(state, _samples(layers), weights[0].dtype, packed, torch.cat(biases), widths)
 
 
-def _sample(array: np.ndarray) -> np.ndarray:
-    """A view of a few elements, evenly spaced along each axis."""
+def _samples(layers: Sequence[nn.Module]) -> list[tuple[np.ndarray, bytes]]:
+    """Views into a few elements of each weight and bias, and the bytes that they hold now."""
+    tensors = [layer._parameters[name].detach() for name in ("weight", "bias") for layer in layers]
+    views = [_sample(tensor) for tensor in tensors]
+    return [(view, view.tobytes()) for view in views]
+
+
+def _sample(tensor: Tensor) -> np.ndarray:
+    """A view of a few elements, evenly spaced along each axis; numpy has no bfloat16, so those are read as integers."""
+    array = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
     return array[tuple(slice(None, None, max(1, size // SAMPLES_PER_AXIS)) for size in array.shape)]
 
 

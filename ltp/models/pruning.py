@@ -1,6 +1,7 @@
-"""Which tokens are kept: importance scores, the soft mask, and the four pruning rules.
+"""Which tokens are kept: the soft mask and the four pruning rules.
 
-``received`` (T,) is the attention that each packed token receives (defined in ltp.models.attention).
+``received`` (T,) is the attention that each packed token receives, or what it contributes (defined in
+ltp.models.attention).
 Shapes: T tokens in the batch, B sentences, L layers.
 """
 
@@ -14,16 +15,8 @@ import torch
 from torch import Tensor
 
 from ltp.models.packing import PackedTokens, offsets, pad_input, sequence_starts
-from ltp.settings.pruning import SMALLEST_THRESHOLD
-
-
-def importance(received: Tensor, heads: int, score_length: int) -> Tensor:
-    """(T,) token importance: mean attention probability over heads and query positions (paper, eq. 4).
-
-    The mean divides by a constant, ``score_length``, where the original divides by the padded length, so a score
-    does not depend on padding and thresholds carry over (the original pads to 128).
-    """
-    return received / (heads * score_length)
+from ltp.models.scores import centred_log, relative_to_largest
+from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, SMALLEST_THRESHOLD
 
 
 def rising(final: float, layers: int) -> list[float]:
@@ -54,12 +47,6 @@ def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
     return kept.index_fill(0, sequence_starts(lengths), True)
 
 
-def relative_to_largest(received: Tensor, seq_ids: Tensor, sentences: int) -> Tensor:
-    """(T,) each score divided by the largest of its sentence."""
-    largest = received.new_zeros(sentences).scatter_reduce(0, seq_ids, received, "amax")
-    return received / largest.index_select(0, seq_ids)
-
-
 def keep_topk(received: Tensor, seq_ids: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float) -> Tensor:
     """(T,) bool: in each sentence the k highest scores, the first token always among them.
 
@@ -84,11 +71,15 @@ class Rule:
     ``absolute_threshold`` the score is the attention that the token receives; in ``rising_threshold`` and ``threshold``
     it is that, divided by the largest in the sentence. ``keep_rates`` (L,), for ``topk``, is the share of the original
     tokens that each layer keeps.
+
+    ``centred``, in mode ``absolute_threshold``: the score is the centred logarithm of ltp.models.scores; then a layer
+    drops none at KEEP_ALL or less, and all but the first tokens at KEEP_FIRST or more.
     """
 
     mode: str
     min_scores: Sequence[float] = ()
     keep_rates: Sequence[float] = ()
+    centred: bool = False
 
     @classmethod
     def absolute(cls, thresholds: Sequence[float], heads: int, score_length: int) -> Rule:
@@ -101,18 +92,40 @@ class Rule:
         """Whether a layer can drop tokens; one that cannot need not score them."""
         if self.mode == "none":
             return False
-        return self.keep_rates[layer] < 1.0 if self.mode == "topk" else self.min_scores[layer] > 0.0
+        if self.mode == "topk":
+            return self.keep_rates[layer] < 1.0
+        return self.min_scores[layer] > (KEEP_ALL if self.centred else 0.0)
 
-    def keep_indices(self, layer: int, received: Tensor, tokens: PackedTokens, original_lengths: Tensor) -> Tensor:
+    def keeps_first_only(self, layer: int) -> bool:
+        """Whether a layer drops all but the first tokens whatever their scores, as the last layer may at no loss."""
+        return self.centred and self.min_scores[layer] >= KEEP_FIRST
+
+    def needs_scores(self, layer: int) -> bool:
+        """Whether a layer's decision depends on its tokens' scores."""
+        return self.is_active(layer) and not self.keeps_first_only(layer)
+
+    def scores(self, received: Tensor, tokens: PackedTokens) -> Tensor:
+        """(T,) what is compared with ``min_scores``: ``received`` (T,) as the mode and the score want it."""
+        if self.centred:
+            return centred_log(received, tokens.seq_ids, tokens.lengths)
+        if self.mode == "absolute_threshold":
+            return received
+        return relative_to_largest(received, tokens.seq_ids, tokens.lengths.shape[0])
+
+    def keep_indices(
+        self, layer: int, received: Tensor | None, tokens: PackedTokens, original_lengths: Tensor
+    ) -> Tensor:
         """(K,) ascending rows (into T) of the tokens kept after the layer's attention.
 
-        ``received`` (T,) belongs to ``tokens``; ``original_lengths`` (B,) are the sentences' lengths before layer 1.
+        ``received`` (T,) belongs to ``tokens``, and is None in a layer that needs no scores; ``original_lengths`` (B,)
+        are the sentences' lengths before layer 1.
         """
-        seq_ids, lengths = tokens.seq_ids, tokens.lengths
+        if received is None:
+            return sequence_starts(tokens.lengths)
+        received = received.detach()
         if self.mode == "topk":
-            kept = keep_topk(received, seq_ids, lengths, original_lengths, self.keep_rates[layer])
-        elif self.mode == "absolute_threshold":
-            kept = keep_above(received, self.min_scores[layer], lengths)
+            rate = self.keep_rates[layer]
+            kept = keep_topk(received, tokens.seq_ids, tokens.lengths, original_lengths, rate)
         else:
-            kept = keep_above(relative_to_largest(received, seq_ids, lengths.shape[0]), self.min_scores[layer], lengths)
+            kept = keep_above(self.scores(received, tokens), self.min_scores[layer], tokens.lengths)
         return kept.nonzero().squeeze(1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.matched import MatchedRow
 from ltp.analysis.study import Study
-from ltp.common.names import METHOD_PHRASES, METHODS, PRUNING_METHODS
+from ltp.common.names import LEARNED_METHODS, LEARNED_SHORT, METHOD_PHRASES, METHODS, PRUNING_METHODS
 from ltp.report.numbers import signed
 
 
@@ -18,11 +18,12 @@ def at_equal_flops(rows: Sequence[MatchedRow]) -> str | None:
     reached = {share: {row.method: row for row in rows if row.relative_flops == share} for share in _shares(rows)}
     share, found = max(reached.items(), key=lambda item: (len(item[1]), -abs(item[0] - 0.5)))
     losses = [f"{METHOD_PHRASES[method]} {_points(row)}" for method, row in found.items()]
+    learned = learned_of(rows)
     gaps = [
-        f"learned minus {METHOD_PHRASES[method]} {signed(row.ltp_minus)} "
-        f"({signed(row.ltp_minus_low)} to {signed(row.ltp_minus_high)})"
+        f"{LEARNED_SHORT[learned]} minus {METHOD_PHRASES[method]} {signed(row.learned_minus)} "
+        f"({signed(row.learned_minus_low)} to {signed(row.learned_minus_high)})"
         for method, row in found.items()
-        if row.ltp_minus is not None
+        if learned and row.learned_minus is not None
     ]
     where = "half the FLOPs" if share == 0.5 else f"{100 * share:.0f} % of the FLOPs"
     sentence = f"At {where}, points against dense (95 % CI): {', '.join(losses)}"
@@ -37,6 +38,12 @@ def _points(row: MatchedRow) -> str:
 
 def _shares(rows: Iterable[MatchedRow]) -> list[float]:
     return sorted({row.relative_flops for row in rows}, reverse=True)
+
+
+def learned_of(rows: Iterable[MatchedRow]) -> str | None:
+    """The learned method that others are compared with; None where the rows have none."""
+    found = methods_of(rows)
+    return found[0] if found and found[0] in LEARNED_METHODS else None
 
 
 def methods_of(rows: Iterable[MatchedRow]) -> list[str]:

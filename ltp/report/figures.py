@@ -23,9 +23,23 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 3.5, 2.75  # inches: one column of a two-column page
 MOST_THRESHOLD_LINES = 8
-COLOURS = {"dense": "#000000", "dense+": "#777777", "ltp": "#0072B2", "topk": "#D55E00", "manual": "#009E73"}
-MARKERS = {"dense": "D", "dense+": "P", "ltp": "o", "topk": "s", "manual": "^"}
-LINES: dict[str, Any] = {"dense": "none", "dense+": "none", "ltp": "-", "topk": (0, (4, 1.5)), "manual": (0, (1, 1.2))}
+COLOURS = {
+    "dense": "#000000",
+    "dense+": "#777777",
+    "budget": "#CC79A7",
+    "ltp": "#0072B2",
+    "topk": "#D55E00",
+    "manual": "#009E73",
+}
+MARKERS = {"dense": "D", "dense+": "P", "budget": "p", "ltp": "o", "topk": "s", "manual": "^"}
+LINES: dict[str, Any] = {
+    "dense": "none",
+    "dense+": "none",
+    "budget": (0, (6, 1.5, 1, 1.5)),
+    "ltp": "-",
+    "topk": (0, (4, 1.5)),
+    "manual": (0, (1, 1.2)),
+}
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],

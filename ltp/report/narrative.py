@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.study import Run
 from ltp.analysis.summary import SummaryRow
-from ltp.common.names import METHOD_NAMES, METHOD_PHRASES, METHODS, SELECTION_NOTES, STAGES
+from ltp.common.names import (
+    LEARNED_METHODS,
+    METHOD_NAMES,
+    METHOD_PHRASES,
+    METHODS,
+    PRUNING_METHODS,
+    SELECTION_NOTES,
+    STAGES,
+)
 from ltp.report.numbers import fixed, signed, unbroken
 from ltp.settings.tasks import task_title
 
@@ -16,16 +24,17 @@ from ltp.settings.tasks import task_title
 def answer(rows: Sequence[SummaryRow], metric: str) -> str:
     """What a task's study found, in a paragraph."""
     found = {row.method: row for row in rows if row.test_score is not None}
-    ltp, dense = found.get("ltp"), found.get("dense")
+    dense, lead = found.get("dense"), _learned(rows)
+    ltp = found.get(lead)
     if not dense:
         return "No dense model has finished yet, so there is nothing to compare with."
     if not ltp:
-        note = next((row.note for row in rows if row.method == "ltp"), "no runs of learned thresholds")
-        return f"The dense model’s {metric} is {fixed(dense.test_score)}. Learned thresholds: {note}."
+        note = next((row.note for row in rows if row.method == lead), "no runs of learned thresholds")
+        return f"The dense model’s {metric} is {fixed(dense.test_score)}. {_capital(METHOD_PHRASES[lead])}: {note}."
     interval = f"95 % CI {fixed(ltp.test_score_low)} to {fixed(ltp.test_score_high)}"
     difference = f"95 % CI {signed(ltp.difference_low)} to {signed(ltp.difference_high)}"
     parts = [
-        f"Learned thresholds reach a test {metric} of {fixed(ltp.test_score)} ({interval}) with "
+        f"{_capital(METHOD_PHRASES[lead])} reach a test {metric} of {fixed(ltp.test_score)} ({interval}) with "
         f"{fixed(ltp.flops_reduction, 2)} × fewer FLOPs than the dense model, which reaches "
         f"{fixed(dense.test_score)}. The difference is {signed(ltp.difference)} points ({difference}): on "
         f"{ltp.test_examples:,} test examples, {_verdict(ltp)}."
@@ -37,7 +46,7 @@ def answer(rows: Sequence[SummaryRow], metric: str) -> str:
             f"{signed(control.difference)} points from the dense one."
         )
     others = []
-    for method in ("topk", "manual"):
+    for method in (method for method in PRUNING_METHODS if method != lead):
         name = METHOD_PHRASES[method]
         if row := found.get(method):
             others.append(f"{name}, {fixed(row.flops_reduction, 2)} × at {signed(row.difference)} points")
@@ -46,6 +55,16 @@ def answer(rows: Sequence[SummaryRow], metric: str) -> str:
     if others:
         parts.append(f"Picked by the same rule: {'; '.join(others)}.")
     return unbroken(" ".join(parts))
+
+
+def _learned(rows: Sequence[SummaryRow]) -> str:
+    """The learned method that a text is about: the first of LEARNED_METHODS that the rows have."""
+    found = {row.method for row in rows}
+    return next((method for method in LEARNED_METHODS if method in found), "ltp")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _verdict(row: SummaryRow) -> str:
@@ -67,16 +86,17 @@ def overview(summary: Sequence[SummaryRow]) -> str | None:
     tasks = {(row.task, row.model) for row in summary}
     if len(tasks) < 2:
         return None
-    found = [row for row in summary if row.method == "ltp" and row.flops_reduction is not None]
+    lead = _learned(summary)
+    found = [row for row in summary if row.method == lead and row.flops_reduction is not None]
     if not found:
-        return f"On none of the {len(tasks)} tasks are learned thresholds within {TOLERANCE:g} point of dense."
+        return f"On none of the {len(tasks)} tasks are {METHOD_PHRASES[lead]} within {TOLERANCE:g} point of dense."
     cuts = sorted(found, key=lambda row: row.flops_reduction or 0.0)
     sure = sum(_rules_out_loss(row) for row in found)
     least, most = (f"{fixed(row.flops_reduction, 2)} × ({task_title(row.task)})" for row in (cuts[0], cuts[-1]))
     cut = f"{least} to {most}" if len(cuts) > 1 else least
     return unbroken(
-        f"On {len(found)} of {len(tasks)} tasks a setting of learned thresholds stays within {TOLERANCE:g} point of "
-        f"the dense model on validation, with {cut} fewer FLOPs. On {sure or 'none'} of them the test score’s "
+        f"On {len(found)} of {len(tasks)} tasks a setting of {METHOD_PHRASES[lead]} stays within {TOLERANCE:g} point "
+        f"of the dense model on validation, with {cut} fewer FLOPs. On {sure or 'none'} of them the test score’s "
         f"interval rules out a loss of more than {TOLERANCE:g} point."
     )
 
@@ -113,7 +133,9 @@ def _selection(name: str) -> str:
 
 
 def _kind(method: str, stage: str) -> str:
-    return {"dense": "dense", "ltp": f"LTP {stage}"}.get(method, METHOD_NAMES[method].split()[0])
+    return {"dense": "dense", "ltp": f"LTP {stage}", "budget": f"budget {stage}"}.get(
+        method, METHOD_NAMES[method].split()[0]
+    )
 
 
 def _duration(seconds: float) -> str:

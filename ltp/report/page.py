@@ -23,9 +23,16 @@ from ltp.analysis.runs import read_runs
 from ltp.analysis.study import Study, studies_of
 from ltp.analysis.summary import SUMMARY, SummaryRow
 from ltp.common.io import write_text
-from ltp.common.names import METHOD_NAMES, METHOD_PHRASES, METHODS, METRIC_NAMES
+from ltp.common.names import LEARNED_SHORT, METHOD_NAMES, METHOD_PHRASES, METHODS, METRIC_NAMES
 from ltp.report.charts import frontier_chart, interval_chart, thresholds_chart, tokens_chart
-from ltp.report.comparison import at_equal_flops, matched_table, methods_of, unequal_tries, what_intervals_hold
+from ltp.report.comparison import (
+    at_equal_flops,
+    learned_of,
+    matched_table,
+    methods_of,
+    unequal_tries,
+    what_intervals_hold,
+)
 from ltp.report.drawn import incomplete_label
 from ltp.report.narrative import answer, facts_of, overview
 from ltp.report.numbers import fixed, signed, significant, unbroken
@@ -101,7 +108,8 @@ def _section(
         "equal_flops": unbroken(at_equal_flops(equal) or ""),
         "equal": matched_table(equal),
         "equal_methods": compared,
-        "rivals": compared[1:] if "ltp" in compared else [],
+        "rivals": compared[1:] if learned_of(equal) else [],
+        "learned": LEARNED_SHORT.get(learned_of(equal) or "", ""),
         "tries": unequal_tries(study),
         "frontier": frontier_chart(study, metric, ids.__getitem__),
         "methods": [method for method in METHODS if study.of(method)],

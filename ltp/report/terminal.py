@@ -10,7 +10,7 @@ from ltp.analysis.matched import MatchedRow
 from ltp.analysis.study import Study
 from ltp.analysis.summary import SummaryRow
 from ltp.common.names import METRIC_NAMES
-from ltp.report.comparison import at_equal_flops, matched_table, unequal_tries, what_intervals_hold
+from ltp.report.comparison import at_equal_flops, learned_of, matched_table, unequal_tries, what_intervals_hold
 
 WIDTH = 110
 
@@ -63,11 +63,22 @@ def _spread(deviation: float | None) -> str:
 
 def _equal_flops(rows: Sequence[MatchedRow]) -> str:
     title = f"{rows[0].task} · at equal FLOPs, between the settings of each method's validation frontier"
-    lines = [("FLOPs", "method", "score", "95 % CI", "vs dense", "95 % CI", "ltp minus it", "95 % CI")]
+    lines = [
+        (
+            "FLOPs",
+            "method",
+            "score",
+            "95 % CI",
+            "vs dense",
+            "95 % CI",
+            f"{learned_of(rows) or 'ltp'} minus it",
+            "95 % CI",
+        )
+    ]
     for share, cells in matched_table(rows):
         found = [row for row in cells if row]
         for row in found:
-            gap = row.ltp_minus
+            gap = row.learned_minus
             lines.append(
                 (
                     f"{100 * share:.0f} %" if row is found[0] else "",
@@ -77,7 +88,7 @@ def _equal_flops(rows: Sequence[MatchedRow]) -> str:
                     f"{row.difference:+.1f}",
                     f"{row.difference_low:+.1f} to {row.difference_high:+.1f}",
                     "" if gap is None else f"{gap:+.1f}",
-                    "" if gap is None else f"{row.ltp_minus_low:+.1f} to {row.ltp_minus_high:+.1f}",
+                    "" if gap is None else f"{row.learned_minus_low:+.1f} to {row.learned_minus_high:+.1f}",
                 )
             )
     return "\n".join([title, "", *_aligned(lines, left=2)])

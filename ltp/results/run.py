@@ -21,8 +21,7 @@ from ltp.results.manifest import FIX, METRICS, file_problem, read_manifest, writ
 
 PREDICTIONS = "predictions.json"
 STATUSES = ("complete", "diverged")
-DATA = "task.json"  # the record of a directory of data
-CHECKPOINT = "checkpoint"  # the resumable state of a training that goes on
+CHECKPOINT = "checkpoint"  # the folder of a training's resumable state, inside its run directory
 
 
 class Flops(TypedDict):
@@ -79,6 +78,7 @@ class RunMetrics(_RequiredMetrics, total=False):
     teacher: dict[str, Any] | None  # path and fingerprint of the dense run that distillation learned from
     tokenizer_sha256: str  # of the tokenizer that made the data
     encoder: Encoder  # of base runs
+    budget: dict[str, Any]  # of runs with a flops_target: it, and the FLOPs on training text that led to it
 
 
 class RunManifest(RunMetrics):

@@ -10,6 +10,10 @@ from ltp.settings.fields import check_limits, described
 
 SMALLEST_THRESHOLD = 1e-5  # the original's floor: no score is compared with a smaller threshold
 THRESHOLDS = "threshold_deltas"  # the learned parameter, in the model and in its weights file
+SCORING_MODES = ("mean", "relative", "contribution")
+# Thresholds of the scores that are relative to the sentence (all but mean), which are logarithms: at or below the
+# first a layer drops nothing, at or above the second all but the first token. Neither need score its tokens.
+KEEP_ALL, KEEP_FIRST = -100.0, 100.0
 PRUNE_MODES = ("none", "absolute_threshold", "rising_threshold", "threshold", "topk")
 
 
@@ -27,7 +31,12 @@ class PruningSettings:
         above=-10.0,
         maximum=1.0,
     )
-    scoring_mode: str = described("mean", "how a token's importance is averaged", choices=("mean",))
+    scoring_mode: str = described(
+        "mean",
+        "how a token's importance is scored: mean attention received (the paper's), the same relative to the other "
+        "tokens of the sentence, or what it contributes to them, relative likewise",
+        choices=SCORING_MODES,
+    )
     score_length: int = described(
         128,
         "constant that divides the attention a token receives, so a threshold means the same at any padding",
@@ -36,6 +45,15 @@ class PruningSettings:
 
     def __post_init__(self) -> None:
         check_limits(self)
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the score compares a token with the others of its sentence: its thresholds are then logarithms."""
+        return self.scoring_mode != "mean"
+
+    def initial_thresholds(self, layers: int) -> list[float]:
+        """What ``threshold_deltas`` (L,) starts from: 0 added to the configured thresholds; relative: no pruning."""
+        return [KEEP_ALL if self.is_relative else 0.0] * layers
 
     def added_to(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The keys of a base encoder's config.json with pruning added: those of a model that prunes."""

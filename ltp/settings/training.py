@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from ltp.common.errors import LTPError
 from ltp.settings.fields import check_limits, described
 
+# Of settings that are unset beside a flops_target.
+BUDGET_DEFAULTS = {"temperature": 0.3, "threshold_learning_rate": 0.02}
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -32,6 +35,13 @@ class TrainingSettings:
     threshold_learning_rate: float | None = described(
         None, "learning rate of the thresholds; unset: that of the weights; soft stage only", above=0.0
     )
+    flops_target: float | None = described(
+        None,
+        "share of the dense FLOPs that thresholds are set for, by learning in the soft stage (in the place of λ) and "
+        "by calibration on training text in the hard stage",
+        above=0.0,
+        maximum=1.0,
+    )
     distillation: float = described(
         0.0,
         "share of the loss that asks for the dense model's outputs instead of the labels; the base stage, which has no "
@@ -51,7 +61,13 @@ class TrainingSettings:
     tensorboard: bool = described(False, "write TensorBoard logs below the run directory")
 
     def __post_init__(self) -> None:
+        if self.flops_target is not None:  # thresholds and widths are then of another scale: logarithms of scores
+            for name, value in BUDGET_DEFAULTS.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
         check_limits(self)
+        if self.flops_target is not None and self.lambda_ is not None:
+            raise LTPError(f"lambda: {self.lambda_} with flops_target: {self.flops_target}; expected one of them")
         if self.batch_size % self.accumulation_steps:
             raise LTPError(
                 f"accumulation_steps: {self.accumulation_steps} does not divide batch_size {self.batch_size}; "

@@ -30,8 +30,7 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
     The model computes in fp32, as it does when it is loaded again, whatever it was trained in. The keys are those of
     metrics.json, and ``predictions``. Raises Diverged where the model's outputs are not finite.
     """
-    # Mixed precision is a wrapper that training has put round the model's forward method.
-    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    compute_in_fp32(trainer)
     config, regression = trainer.model.config, info["kind"] == "regression"
     metrics: dict[str, Any] = {}
     costs: dict[str, Any] = {}
@@ -52,7 +51,7 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
             split["length"],
             config.hidden_size,
             config.intermediate_size,
-            trainer.model.rule().is_active(config.num_hidden_layers - 1),
+            trainer.model.rule().needs_scores(config.num_hidden_layers - 1),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
         predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
@@ -67,6 +66,11 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
         },
         "predictions": predictions,
     }
+
+
+def compute_in_fp32(trainer: LTPTrainer) -> None:
+    """Take off mixed precision, a wrapper that training has put round the model's forward method."""
+    trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
 
 
 def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, Any]:

@@ -46,11 +46,16 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
         del chosen[name]
     if not chosen["freeze_embeddings"]:  # as the versions wrote it that had no such setting: seeds can be averaged
         del chosen["freeze_embeddings"]
+    if chosen["flops_target"] is None:
+        del chosen["flops_target"]
+    else:  # what belongs to λ
+        del chosen["lambda"], chosen["lambda_warmup"]
     if stage.name != "soft":
         for name in ("temperature", "lambda", "lambda_warmup", "threshold_learning_rate"):
-            del chosen[name]
+            chosen.pop(name, None)
     if parent and parent.get("stage") == "soft":
-        chosen |= {name: parent["settings"][of_soft] for of_soft, name in INHERITED.items()}
+        learned = parent["settings"]
+        chosen |= {name: learned[of_soft] for of_soft, name in INHERITED.items() if of_soft in learned}
     return {
         "status": "complete",
         "reason": None,

@@ -13,6 +13,7 @@ from ltp.common.machine import cpu_threads, peak_memory_mb
 from ltp.results.run import CHECKPOINT
 from ltp.text.dataset import load
 from ltp.training import distributed
+from ltp.training.budget import Budget
 from ltp.training.callbacks import Diverged, tensorboard_logs
 from ltp.training.evaluation import evaluate
 from ltp.training.precision import require_precision, resolve_precision
@@ -61,14 +62,23 @@ def train(stage: Stage) -> dict[str, Any]:
         remove_results(output)
         prepare_state(output, metadata)
     distributed.wait()
+    budget = None
+    if settings.flops_target is not None:
+        budget = Budget(model, splits["train"], settings)
+        if not (parent and parent.get("stage") == "soft"):
+            budget.calibrate()
     resume = last_checkpoint(output / CHECKPOINT)
     earlier = seconds_trained(resume) if resume else 0.0
     trainer = make_trainer(model, splits["train"], info, output / CHECKPOINT, settings, logits, STAGE_SEEDS[stage.name])
+    if budget and stage.name == "hard":
+        trainer.add_callback(budget.callback())
     if settings.tensorboard:
         trainer.add_callback(tensorboard_logs(output / TENSORBOARD))
     train_started = time.monotonic()
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if budget:
+            metadata["budget"] = budget.meet(trainer)
         trained = time.monotonic()
         # Before the evaluation, which leaves the precision of the training: no figure rests on these outputs.
         train_logits = trainer.predict(splits["train"]).predictions[0] if stage.save_train_logits else None

@@ -68,6 +68,8 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
     if settings.dropout is not None:
         options |= {"hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.dropout}
     if stage.name == "base":
+        if settings.flops_target is not None:
+            raise LTPError("flops_target: the base stage drops no tokens; leave it out")
         names = info["label_names"] or [f"LABEL_{index}" for index in range(info["num_labels"])]
         if (labels := _labels_of_head(folder)) not in (None, len(names)):
             print(
@@ -92,11 +94,14 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
     if model.num_labels != info["num_labels"]:
         raise LTPError(f"{folder}: has {model.num_labels} labels, the data have {info['num_labels']}")
     if stage.name == "soft":
-        if settings.temperature is None or settings.lambda_ is None:
-            raise LTPError("stage soft: needs --temperature and --lambda")
+        budget = settings.flops_target is not None
+        if not budget and (settings.temperature is None or settings.lambda_ is None):
+            raise LTPError("stage soft: needs --temperature and --lambda, or --flops-target")
         if not hasattr(model, THRESHOLDS):
             raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to learn")
-        model.use_soft_masks(settings.temperature)
+        model.use_soft_masks(settings.temperature, straight_through=budget)
+    elif settings.flops_target is not None and not hasattr(model, THRESHOLDS):
+        raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to set for a flops_target")
     elif hasattr(model, THRESHOLDS):
         model.threshold_deltas.requires_grad_(False)
     return _freeze(model, settings)

@@ -48,8 +48,8 @@ def test_scores_lie_on_the_line_between_neighbours_and_dense_ends_the_curve(tmp_
     for row in rows.values():
         assert row.difference == pytest.approx(row.score - 90)
         assert row.score_low <= row.score <= row.score_high and row.difference_low <= row.difference_high
-    assert rows["topk", 0.7].ltp_minus == pytest.approx(rows["ltp", 0.7].score - rows["topk", 0.7].score)
-    assert rows["ltp", 0.7].ltp_minus is None
+    assert rows["topk", 0.7].learned_minus == pytest.approx(rows["ltp", 0.7].score - rows["topk", 0.7].score)
+    assert rows["ltp", 0.7].learned_minus is None
 
 
 def test_the_frontier_is_that_of_validation(tmp_path):
@@ -94,7 +94,7 @@ def test_same_predictions_differ_by_nothing_between_methods(tmp_path):
     ]
     write_tables(paths, tmp_path)
     row = matched_of(tmp_path)["topk", 0.6]
-    assert (row.ltp_minus, row.ltp_minus_low, row.ltp_minus_high) == (0, 0, 0)
+    assert (row.learned_minus, row.learned_minus_low, row.learned_minus_high) == (0, 0, 0)
     assert row.difference_low < row.difference < row.difference_high
 
 

@@ -23,33 +23,39 @@ from ltp.benchmark import plots as speed_plots
 from ltp.benchmark import table as speed
 from ltp.benchmark.backends import BACKENDS, MaskedOnly
 from ltp.benchmark.calibration import SHAPES, calibrate, kept_after, random_model
+from ltp.benchmark.markdown import markdown
 from ltp.benchmark.runner import Settings, benchmark, benchmark_study
 from ltp.benchmark.texts import batches, read_texts
 from ltp.benchmark.timing import interleaved, speedup
 from ltp.cli.main import main
 from ltp.common.errors import LTPError
 from ltp.common.machine import commit, processor_name
+from ltp.conversion.convert import convert
 from ltp.models import flops
 from ltp.models.modeling import BASE_MODELS
+from ltp.models.prepacked_linear import has_bfloat16
+from ltp.settings.pruning import PruningSettings
 
-WITHOUT_COMPILER = [item.name for item in BACKENDS if "compiler" not in item.needs and "onnx" not in item.needs]
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+METHODS = ("ltp", "manual")
+# What can run here; the compiled backend takes a minute to compile.
+NEEDED = {"onnx": HAS_ONNX, "exporter": HAS_ONNX, "openvino": importlib.util.find_spec("openvino"),
+          "nncf": importlib.util.find_spec("nncf"), "bfloat16": has_bfloat16(), "compiler": False}  # fmt: skip
+RUNNABLE = [item.name for item in BACKENDS if all(NEEDED[name] for name in item.needs)]
 
 
 @pytest.fixture(scope="module")
 def table(tiny_study, tmp_path_factory):
-    """A benchmark of all backends but the compiled one, which takes a minute to compile."""
+    """A benchmark of all backends that can run here."""
     path = tmp_path_factory.mktemp("speed") / "speed.csv"
-    names = [item.name for item in BACKENDS if "compiler" not in item.needs]
-    names = names if HAS_ONNX else WITHOUT_COMPILER
-    settings = Settings(batch_sizes=(1, 4), sentences=6, repeats=2, lengths=(6, 12), only=names)
+    settings = Settings(batch_sizes=(1, 4), sentences=6, repeats=2, lengths=(6, 12), only=RUNNABLE)
     return path, benchmark([str(tiny_study.converted)], [tiny_study.data], path, settings)
 
 
 def test_a_row_for_each_backend_text_and_batch_size(table):
     path, rows = table
     names = {row["backend"] for row in rows}
-    assert names == {item.name for item in BACKENDS if item.name in names} and len(names) >= len(WITHOUT_COMPILER)
+    assert names == set(RUNNABLE)
     padded = 2
     assert len(rows) == 2 * (3 * len(names) - 2 * padded)  # text cut to one length needs no padding
     with path.open(encoding="utf-8", newline="") as stream:
@@ -77,13 +83,13 @@ def test_the_share_of_equal_answers_below_which_a_table_is_refused(same, refused
     (hf_sorted,) = (item for item in BACKENDS if item.name == "hf-sorted")
     theirs = np.tile([1.0, 0.0], (100, 1))
     ours = np.concatenate([theirs[:same], theirs[same:, ::-1]])
-    logits = {"hf-dynamic": theirs, "hf-sorted": ours}
+    logits = {("hf-dynamic", "dense"): theirs, ("hf-sorted", "dense"): ours}
     if refused:
         with pytest.raises(LTPError, match="for only 97 % of the sentences; expected at least 98 %"):
-            comparison._agreement(hf_sorted, logits, exact=True)
+            comparison._agreement(hf_sorted, "dense", logits, exact=True)
     else:
-        assert comparison._agreement(hf_sorted, logits, exact=True)[0] == same / 100
-    assert comparison._agreement(hf_sorted, logits, exact=False)[0] == same / 100
+        assert comparison._agreement(hf_sorted, "dense", logits, exact=True)[0] == same / 100
+    assert comparison._agreement(hf_sorted, "dense", logits, exact=False)[0] == same / 100
     text = " ".join((Path(__file__).parents[2] / "docs/speed.md").read_text(encoding="utf-8").split())
     assert f"fewer than {100 * comparison.MIN_AGREEMENT:.0f} %" in text
 
@@ -98,7 +104,8 @@ def test_those_that_should_agree_do(table):
 
 def test_pruning_is_measured_against_the_same_engine(table):
     rows = {row["backend"]: row for row in table[1] if row["batch"] == 1 and not row["cut"]}
-    pairs = {"hf-masked": "hf-padded", "ltp": "ltp-dense", "ltp-onnx": "onnx", "ltp-onnx-int8": "onnx-int8"}
+    pairs = {"hf-masked": "hf-padded", "ltp": "ltp-dense", "ltp-bf16": "ltp-dense-bf16", "ltp-onnx": "onnx",
+             "ltp-onnx-int8": "onnx-int8"}  # fmt: skip
     for name, unpruned in pairs.items():
         if name in rows:
             row = rows[name]
@@ -112,6 +119,54 @@ def test_onnx_backends_take_part(table):
     if not HAS_ONNX:
         pytest.skip("the extra `onnx` is not installed")
     assert {"onnx", "onnx-int8", "ltp-onnx", "ltp-onnx-int8"} <= {row["backend"] for row in table[1]}
+
+
+def test_number_formats(table):
+    found = {row["backend"]: row["weights"] for row in table[1]}
+    expected = {"hf-dynamic": "float32", "ltp": "float32", "hf-bf16": "bfloat16", "ltp-bf16": "bfloat16",
+                "onnx": "float32", "ltp-onnx-int8": "int8", "openvino-bf16": "bfloat16"}  # fmt: skip
+    for name, weights in expected.items():
+        assert found.get(name, weights) == weights
+
+
+def test_bfloat16_leaves_the_other_backends_weights_alone(tiny_study, tmp_path):
+    if not has_bfloat16():
+        pytest.skip("the processor has no bfloat16")
+    settings = Settings(batch_sizes=(2,), sentences=4, repeats=1, only=["ltp-bf16", "ltp-dense-bf16", "hf-bf16"])
+    rows = benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
+    difference = {row["backend"]: row["largest_difference"] for row in rows}
+    assert list(difference) == ["hf-dynamic", "hf-bf16", "ltp", "ltp-dense-bf16", "ltp-bf16"]
+    assert difference["hf-dynamic"] == difference["ltp"] == 0.0
+    assert all(0 < difference[name] < 0.1 for name in ("hf-bf16", "ltp-dense-bf16", "ltp-bf16"))
+
+
+def test_a_processor_without_bfloat16_leaves_those_backends_out(tiny_study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(comparison, "has_bfloat16", lambda: False)
+    settings = Settings(batch_sizes=(1,), sentences=4, repeats=1, only=["hf-bf16"])
+    rows = benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)
+    assert [row["backend"] for row in rows] == ["hf-dynamic", "ltp"]
+    assert "hf-bf16: left out: the processor has no bfloat16 in hardware" in capsys.readouterr().err
+
+
+def test_openvino_is_named_where_it_is_missing(tiny_study, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    settings = Settings(batch_sizes=(1,), sentences=4, repeats=1, only=["openvino"])
+    assert len(benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "speed.csv", settings)) == 2
+    assert "openvino: left out: " in capsys.readouterr().err
+
+
+def test_the_markdown_table_has_the_figures_of_the_csv(table):
+    lines = markdown(table[0]).splitlines()
+    assert lines[0].split(" | ")[1:-1] == [
+        f"converted, sst2, {length} tokens, batch {size}"
+        for length in (f"{table[1][0]['mean_tokens']:.0f}", 6, 12) for size in (1, 4)
+    ]  # fmt: skip
+    cells = {line.split(" | ")[0].lstrip("| "): line.split(" | ")[1:] for line in lines[2:] if line.startswith("|")}
+    rows = [row for row in table[1] if row["backend"] == "ltp"]
+    found = [f"{row['speedup']:.2f} ({row['speedup_over_unpruned']:.2f})" for row in rows]
+    assert cells["packed, pruned"] == [*found, "100.0 % |"]
+    assert len(cells) == len({row["backend"] for row in table[1]}) and cells["Hugging Face, padded"][2:6] == [""] * 4
+    assert processor_name() in lines[-1] and f"{100 / rows[0]['flops_reduction']:.0f} %" in lines[-1]
 
 
 def test_the_table_is_shown_and_drawn(table):
@@ -147,9 +202,9 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
-@pytest.mark.parametrize("mode", tiny.PRUNING)
+@pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution"])
 def test_masks_alone_give_the_answers_of_removal(kind, mode):
-    model = tiny.pruning_model(kind, mode)
+    model = tiny.scored_model(kind, mode) if mode == "contribution" else tiny.pruning_model(kind, mode)
     eager = tiny.base_model(kind).double()
     eager.set_attn_implementation("eager")
     batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]), extra=3)
@@ -247,7 +302,7 @@ def test_speedups_compare_neighbours_in_time():
     ("options", "expected"),
     [
         ({"flops": 1.5}, "flops: 1.5 is not between 0 and 1"),
-        ({"only": ["tpu"]}, "only: tpu is none of hf-compiled"),
+        ({"only": ["tpu"]}, "only: tpu is none of hf-bf16, hf-compiled"),
         ({"batch_sizes": (0,)}, "batch_sizes: .0. has a value that is too small"),
         ({"repeats": 0}, "sentences, repeats: 64 and 0; expected at least 1"),
     ],
@@ -283,34 +338,52 @@ def runs_csv(folder, *rows):
     (folder / RUNS).write_text(csv_text([*RUNS_COLUMNS, *LAYERS], found), encoding="utf-8")
 
 
-def test_a_study_gives_each_tasks_learned_point_and_its_dense_model(tmp_path):
+def test_a_study_gives_each_tasks_point_of_every_method_and_its_dense_model(tmp_path):
     rows = [
         (task, method, f"{task}/seed~{seed}/{run}", 80.0)
         for task in "ab" for method, run in (("dense", "dense/base"), ("ltp", "ltp/a")) for seed in (0, 1)
     ]  # fmt: skip
-    others = [("b", "topk", "b/seed~0/topk/x", 80.0), ("c", "dense", "c/d", 80.0), ("c", "ltp", "c/l", 70.0)]
+    others = [(task, "topk", f"{task}/seed~{seed}/topk/x", 80.0) for task, seed in (("a", 0), ("b", 0), ("b", 1))]
+    others += [("c", "dense", "c/d", 80.0), ("c", "ltp", "c/l", 70.0)]
     runs_csv(tmp_path, *rows, *others)
     assert speed.operating_points(tmp_path) == [
         speed.OperatingPoint(
-            "mini", tmp_path / task / "seed~0/ltp/a", tmp_path / task / "seed~0/dense/base", tmp_path / task / "data"
+            "mini", {"ltp": tmp_path / task / "seed~0/ltp/a"} | more,
+            tmp_path / task / "seed~0/dense/base", tmp_path / task / "data",
         )
-        for task in "ab"
-    ]
+        for task, more in (("a", {}), ("b", {"topk": tmp_path / "b/seed~0/topk/x"}))
+    ]  # fmt: skip
 
 
-def test_a_study_without_a_learned_point_says_so(tmp_path):
+def test_a_study_without_a_pruned_point_says_so(tmp_path):
     runs_csv(tmp_path, ("a", "dense", "a/d", 80.0), ("a", "ltp", "a/l", 70.0))
-    with pytest.raises(LTPError, match="no task has a learned setting within 1 point of dense; name the run to time"):
+    with pytest.raises(LTPError, match="no task has a pruned setting within 1 point of dense; name the run to time"):
         speed.operating_points(tmp_path)
 
 
 def test_the_points_of_a_study_are_timed_against_its_dense_model(tiny_study, tmp_path):
     (tmp_path / "task").mkdir()
     (tmp_path / "task/data").symlink_to(tiny_study.data)
-    runs_csv(tmp_path, ("task", "dense", str(tiny_study.base), 80.0), ("task", "ltp", str(tiny_study.converted), 80.0))
-    settings = Settings(batch_sizes=(2,), sentences=4, repeats=1, only=("hf-dynamic",))
-    rows = benchmark_study(tmp_path, tmp_path / "speed.csv", settings)
-    assert {row["model"] for row in rows} == {"mini"} and {row["backend"] for row in rows} == {"hf-dynamic", "ltp"}
+    convert(
+        tiny_study.base, tmp_path / "manual", PruningSettings(prune_mode="rising_threshold", final_token_threshold=0.6)
+    )
+    rows = [("dense", tiny_study.base), ("ltp", tiny_study.converted), ("manual", tmp_path / "manual")]
+    runs_csv(tmp_path, *(("task", method, str(run), 80.0) for method, run in rows))
+    only = ("hf-dynamic", *(["ltp-onnx", "ltp-onnx-int8"] if HAS_ONNX else []))
+    rows = benchmark_study(
+        tmp_path, tmp_path / "speed.csv", Settings(batch_sizes=(1, 2), sentences=6, repeats=1, only=only)
+    )
+    assert {row["model"] for row in rows} == {"mini"}
+    expected = [("hf-dynamic", "dense")] + [(name, method) for name in ("ltp", *only[1:]) for method in METHODS]
+    assert [(row["backend"], row["method"]) for row in rows] == 2 * expected
+    titles = {row["title"] for row in rows}
+    assert {"packed, pruned, LTP", "packed, pruned, manual thresholds"} < titles and len(titles) == len(expected)
+    costs = {row["method"]: row["flops_reduction"] for row in rows}
+    assert costs["dense"] == 1.0 and len(set(costs.values())) == 3
+    for row in rows:
+        assert row["agreement"] == 1.0 or row["weights"] == "int8"
+    drawn = {path.name for path in speed_plots.write_speed_plots(tmp_path / "speed.csv")}
+    assert "speed-batch-mini-sst2-24.png" in drawn
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--data", "d", "--study", "results"]])

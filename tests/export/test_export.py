@@ -90,6 +90,35 @@ def test_the_standard_s_operators_only():
     assert {node.domain for node in graph.graph.node} == {""}
 
 
+def product_rows(model, batch):
+    """Weight's name without its suffix -> rows of the product with it, in one run."""
+    graph = onnx_model.build(model)
+    products = {
+        name.removesuffix(".weight"): node.output[0]
+        for node in graph.graph.node if node.op_type == "MatMul" for name in node.input if name.endswith(".weight")
+    }  # fmt: skip
+    for output in products.values():
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+    runtime = onnxruntime.InferenceSession(graph.SerializeToString())
+    found = runtime.run(list(products.values()), {item.name: batch[item.name].numpy() for item in runtime.get_inputs()})
+    return {name: len(values) for name, values in zip(products, found, strict=True)}
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_last_layer_computes_first_tokens_only(kind, mode):
+    """Its products have a row a sentence, but for keys and values, and for queries where the layer scores."""
+    model, batch = model_of(kind, mode), tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
+    batch.setdefault("token_type_ids", torch.zeros_like(batch["input_ids"]))
+    rows, last, tokens = product_rows(model, batch), model.layers - 1, int(batch["attention_mask"].sum())
+    assert rows["layer0.qkv"] == tokens
+    assert {rows[f"layer{last}.{name}"] for name in ("attention", "intermediate", "output")} == {5}
+    if model.rule().is_active(last):
+        assert 5 < rows[f"layer{last}.qkv"] <= tokens
+    else:
+        assert rows[f"layer{last}.query"] == 5 and rows[f"layer{last}.kv"] == tokens
+
+
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_8_bits_are_near(kind):
     """Without removal, so that only rounding shows; the median of five random models, as single ones vary by much."""
@@ -103,7 +132,8 @@ def test_8_bits_are_near(kind):
         errors.append(np.abs(logits - expected).max() / np.abs(expected).max())
     assert min(errors) > 0 and np.median(errors) < 0.2
     weights = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
-    assert len(weights) == 4 * 4 + 2  # four products in each of four layers, and two in the head
+    # Four products in each of four layers, with the last layer's queries apart from its keys; two in the head.
+    assert len(weights) == 4 * 4 + 1 + 2
 
 
 def test_8_bit_products_fit_16_bits_in_pairs():
@@ -134,7 +164,12 @@ def exported(tiny_study, tmp_path_factory):
 def test_a_run_in_all_its_forms(tiny_study, exported):
     folder, lines = exported
     assert "without pruning" in lines[0] and "the same tokens kept, on 16 sentences" in lines[1]
-    assert re.search(r"accuracy \d+\.\d on 16 sentences, PyTorch's \d+\.\d; the same class in \d+\.\d %", lines[2])
+    line = (
+        r"accuracy \d+\.\d on 16 sentences, PyTorch's \d+\.\d; the same class in \d+\.\d %, "
+        r"(\d+\.\d) % of the unpruned FLOPs, PyTorch's (\d+\.\d) %"
+    )
+    ours, theirs = map(float, re.search(line, lines[2]).groups())
+    assert theirs < 100 and abs(ours - theirs) < 5
     plain = AutoModelForSequenceClassification.from_pretrained(folder)
     base = AutoModelForSequenceClassification.from_pretrained(tiny_study.base)
     assert type(plain) is type(base)
@@ -163,16 +198,16 @@ def test_the_example_needs_the_runtime_and_the_tokenizer_only(tiny_study, export
 def test_a_file_that_answers_otherwise_is_not_kept(tiny_study, tmp_path, monkeypatch):
     right = onnx_model.build
 
-    def wrong(model, int8):
+    def wrong(model):
         shifted = LTPForSequenceClassification.from_base(model.to_base(), PruningSettings(prune_mode="none"))
-        return right(shifted, int8)
+        return right(shifted)
 
     monkeypatch.setattr(onnx_model, "build", wrong)
     with pytest.raises(LTPError, match=r"keeps other tokens than PyTorch in .* not kept"):
         export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
     assert not (tmp_path / "out/model.onnx").exists()
     # A model of its own kind of wrong: the same tokens, other logits.
-    monkeypatch.setattr(onnx_model, "build", lambda model, int8: right(_louder(model), int8))
+    monkeypatch.setattr(onnx_model, "build", lambda model: right(_louder(model)))
     with pytest.raises(LTPError, match=r"from PyTorch's, expected at most 0\.0001; not kept"):
         export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
 
@@ -222,3 +257,19 @@ def test_a_run_that_diverged_has_nothing_to_export(tmp_path):
     write_run(tmp_path, record)
     with pytest.raises(LTPError, match="diverged \\(the loss became nan\\), so there is no model to export"):
         export.export(tmp_path, tmp_path / "out", plain=True)
+
+
+@pytest.mark.parametrize("mode", ["absolute_threshold", "topk", "threshold"])
+@pytest.mark.parametrize("scoring", ["relative", "contribution"])
+def test_scores_relative_to_the_sentence(scoring, mode):
+    model = tiny.scored_model("bert", scoring, mode).float()
+    if mode == "absolute_threshold":
+        with torch.no_grad():
+            model.threshold_deltas[3] = 100.0  # the last layer keeps the first tokens only
+    runtime = runtime_of(model)
+    for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31]):
+        found = assert_same(model, runtime, tiny.batch(tiny.sentences(lengths), extra=2))
+    assert found.ffn_tokens.sum() < 0.9 * 4 * 61
+    batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
+    logits, _, ffn_tokens = export.run_session(runtime_of(model, int8=True), batch)
+    assert np.isfinite(logits).all() and 5 * 4 <= ffn_tokens.sum() < 0.9 * 4 * 35

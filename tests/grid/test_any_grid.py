@@ -31,7 +31,14 @@ sections = {
     "training": st.fixed_dictionaries({}, optional=training),
     "base": st.fixed_dictionaries({}, optional=without_distillation | {"learning_rate": positive}),
     "soft": st.fixed_dictionaries(
-        {}, optional=training | {"temperatures": points(positive), "lambdas": points(st.floats(0, 10))}
+        {},
+        optional=training
+        | {
+            "temperatures": points(positive),
+            "lambdas": points(st.floats(0, 10)),
+            "flops_targets": points(st.floats(0.01, 1)),
+            "budget_temperatures": points(positive),
+        },
     ),
     "hard": st.fixed_dictionaries({}, optional=training | {"learning_rates": points(positive)}),
     "baselines": st.fixed_dictionaries(
@@ -62,6 +69,7 @@ def test_any_valid_grid_plans(config):
     for task, sections in grid.config.tasks.items():
         soft, hard, baselines = sections["soft"], sections["hard"], sections["baselines"]
         learned = len(soft["temperatures"]) * len(soft["lambdas"])
+        learned += len(soft["budget_temperatures"]) * len(soft["flops_targets"])
         manual, topk = baselines["manual"] or {}, baselines["topk"] or {}
         fixed = len(topk.get("keep_rates", ())) + len(manual.get("final_token_thresholds", ()))
         expected = 1 + learned + (learned + fixed) * len(hard["learning_rates"])
@@ -76,7 +84,13 @@ def test_any_valid_grid_plans(config):
 junk = st.sampled_from([None, {}, "nonsense", [[]], {"a": 1}, float("inf"), -20])
 places = st.sampled_from(
     [(section, key) for section in ("base", "soft", "hard") for key in ("batch_size", "warmup", "max_grad_norm")]
-    + [("soft", "temperatures"), ("soft", "lambdas"), ("hard", "learning_rates"), ("base", "learning_rate")]
+    + [
+        ("soft", "temperatures"),
+        ("soft", "lambdas"),
+        ("soft", "flops_targets"),
+        ("hard", "learning_rates"),
+        ("base", "learning_rate"),
+    ]
     + [("data", "max_length"), ("baselines", "topk", "keep_rates"), ("baselines", "manual", "final_token_thresholds")]
     + [("seeds",), ("gpus",)]
 )

@@ -41,7 +41,7 @@ BAD = [
     (("tasks", "rotten_tomatoes", "sources"), "hub", "tasks.rotten_tomatoes.sources: unknown key; did you mean source"),
     (("tasks", "sst2"), {"source": "local", "path": "no/such.tsv"}, "tasks.sst2.path: 'no/such.tsv' is not there"),
     (("tasks", "sst2"), {"source": "local"}, "tasks.sst2.path: task sst2 has source local but no path"),
-    (("tasks", "sst2"), {"source": "packaged"}, "tasks.sst2.source: packaged has rotten_tomatoes and imdb"),
+    (("tasks", "sst2"), {"source": "packaged"}, "tasks.sst2.source: packaged has rotten_tomatoes, imdb, bbc_news"),
     (("tasks", "imdb"), {"data": {"test": "half"}}, "tasks.imdb.data.test: 'half' does not fit packaged text"),
     (("tasks", "stsb"), {"metrics": ["accuracy"]}, "tasks.stsb.metrics: accuracy does not fit"),
     (("tasks", "../up"), {}, "tasks: '../up' cannot name a folder"),

@@ -139,3 +139,11 @@ def test_progress_without_a_workflow_says_so(tmp_path):
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4 s"), (360, "6 min"), (7100, "118 min"), (9000, "2.5 h")])
 def test_durations_are_short(seconds, text):
     assert progress.duration(seconds) == text
+
+
+def test_budget_runs_are_counted_as_such(tmp_path):
+    soft = GRID["soft"] | {"flops_targets": [0.7, 0.5, 0.3]}
+    text = plan.render_plan(Grid(GRID | {"results_dir": str(tmp_path), "soft": soft}), tokens_per_second=1000.0)
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
+    assert rows["budget"][0] == "9" and rows["soft"][0] == "2"
+    assert "budget 6, ltp 4, topk 2" in text

@@ -43,7 +43,7 @@ def main() -> int:
         output.mkdir(parents=True, exist_ok=True)
         write_manifest(output / "conversion.json", "conversion", {})
     elif command == "train":
-        wanted = ("temperature", "lambda", "learning_rate", "epochs")
+        wanted = ("temperature", "lambda", "flops_target", "learning_rate", "epochs")
         settings = {name: float(flags[key]) for name in wanted if (key := name.replace("_", "-")) in flags}
         relative = 1.0 if flags["method"] in ("dense", "dense+") else 0.6
         metrics = fake_study.metrics_of(

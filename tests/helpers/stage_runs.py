@@ -9,6 +9,7 @@ from ltp.results.run import read_metrics
 from ltp.settings.training import TrainingSettings
 from ltp.training.stage import Stage
 from ltp.training.stages import train
+from ltp.training.trainer import LTPTrainer
 
 BASE = TrainingSettings(learning_rate=1e-3, batch_size=8, epochs=2)
 HARD = TrainingSettings(learning_rate=1e-3, batch_size=8)  # six steps
@@ -31,3 +32,16 @@ def refusal(*arguments, **options) -> str:
     assert "\n" not in str(caught.value)
     assert not (arguments[4] / "metrics.json").exists()
     return str(caught.value)
+
+
+def interrupt(monkeypatch, step: int) -> None:
+    """Make trainings fail in the forward pass of the step after ``step``."""
+    whole, calls = LTPTrainer.training_step, []
+
+    def fails(self, *arguments, **options):
+        calls.append(None)
+        if len(calls) > step:
+            raise RuntimeError("the machine went away")
+        return whole(self, *arguments, **options)
+
+    monkeypatch.setattr(LTPTrainer, "training_step", fails)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ PRUNING = {
     "topk": PruningSettings(prune_mode="topk", token_keep_rate=0.3),
 }
 
+# Thresholds of four layers on the scores that are relative to the sentence.
+RELATIVE_THRESHOLDS = (-0.6, -0.3, -0.2, 0.1)
+
 
 def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **config) -> PreTrainedModel:
     """A random BERT or RoBERTa classifier in evaluation mode, without dropout."""
@@ -56,6 +60,15 @@ def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **con
 def pruning_model(kind: str, mode: str = "absolute_threshold", **config) -> LTPForSequenceClassification:
     """The same, pruned by PRUNING[mode], in double precision: no decision then hangs on rounding."""
     return LTPForSequenceClassification.from_base(base_model(kind, **config), PRUNING[mode]).double()
+
+
+def scored_model(kind: str, scoring_mode: str, mode: str = "absolute_threshold") -> LTPForSequenceClassification:
+    """The same with another score; in mode ``absolute_threshold`` pruned by RELATIVE_THRESHOLDS."""
+    pruning = replace(PRUNING[mode], scoring_mode=scoring_mode)
+    model = LTPForSequenceClassification.from_base(base_model(kind), pruning).double()
+    if mode == "absolute_threshold":
+        model.threshold_deltas.data = torch.tensor(RELATIVE_THRESHOLDS, dtype=torch.double)
+    return model
 
 
 def sentences(lengths: Sequence[int], seed: int = 0) -> list[Tensor]:

@@ -14,14 +14,13 @@ from ltp.models.packing import PackedTokens
 from ltp.models.pruning import (
     SMALLEST_THRESHOLD,
     Rule,
-    importance,
     keep_above,
     keep_topk,
-    relative_to_largest,
     rising,
     soft_mask,
     topk_keep_rates,
 )
+from ltp.models.scores import importance, relative_to_largest
 
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 

@@ -80,8 +80,8 @@ def test_page_and_terminal_show_the_matched_table(one, capsys):
     for found in rows:
         interval = f"{found.difference:+.1f} {found.difference_low:+.1f} to {found.difference_high:+.1f}"
         assert interval in terminal and interval.replace("-", "−") in page
-        if found.ltp_minus is not None:
-            interval = f"{found.ltp_minus:+.1f} {found.ltp_minus_low:+.1f} to {found.ltp_minus_high:+.1f}"
+        if found.learned_minus is not None:
+            interval = f"{found.learned_minus:+.1f} {found.learned_minus_low:+.1f} to {found.learned_minus_high:+.1f}"
             assert interval in terminal and interval.replace("-", "−") in page
     sentence = at_equal_flops(rows)
     assert sentence.startswith("At half the FLOPs") and sentence in terminal and sentence in page

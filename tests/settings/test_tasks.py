@@ -21,7 +21,7 @@ GLUE = {"rte", "mrpc", "stsb", "sst2", "qnli", "qqp", "mnli", "cola"}
 
 def test_every_glue_task_is_there_with_its_own_metrics():
     assert {name for name, task in TASKS.items() if task.is_glue} == GLUE
-    assert set(TASKS) - GLUE == {"rotten_tomatoes", "imdb"}
+    assert set(TASKS) - GLUE == {"rotten_tomatoes", "imdb", "bbc_news"}
     assert TASKS["cola"].metrics == ("matthews",)
     assert TASKS["stsb"].metrics == ("pearson", "spearman", "mean") and TASKS["stsb"].num_labels == 1
     assert TASKS["mrpc"].metrics == TASKS["qqp"].metrics == ("accuracy", "f1", "mean")
@@ -86,7 +86,7 @@ def test_a_task_that_does_not_fit_is_one_line(name, given_, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "sst2"}, "source: packaged has rotten_tomatoes and imdb, not sst2"),
+        ({"task": "sst2"}, "source: packaged has rotten_tomatoes, imdb, bbc_news, not sst2"),
         ({"task": "sst2", "source": "local"}, "path: task sst2 has source local but no path"),
         ({"task": "x", "source": "hub", "text_columns": ["a"]}, "path: task x has source hub but no path"),
         ({"source": "ftp"}, "source: 'ftp' is not one of packaged, local, hub"),

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from helpers.stage_runs import BASE, HARD, SOFT, refusal, told
+from helpers.stage_runs import BASE, HARD, SOFT, interrupt, refusal, told
 from safetensors.torch import load_file, save_file
 
 from ltp.common.errors import LTPError
@@ -44,19 +44,6 @@ class Dies(trainer.CheckpointByTime):
 trainer.CheckpointByTime = Dies
 stages.train(stages.Stage("soft", "ltp", sys.argv[1], *map(Path, sys.argv[2:]), TrainingSettings(**{settings})))
 """
-
-
-def interrupt(monkeypatch, step: int) -> None:
-    """Make trainings fail in the forward pass of the step after ``step``."""
-    whole, calls = LTPTrainer.training_step, []
-
-    def fails(self, *arguments, **options):
-        calls.append(None)
-        if len(calls) > step:
-            raise RuntimeError("the machine went away")
-        return whole(self, *arguments, **options)
-
-    monkeypatch.setattr(LTPTrainer, "training_step", fails)
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(tiny_study, soft, tmp_path, monkeypatch):

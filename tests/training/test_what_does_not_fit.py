@@ -63,7 +63,8 @@ def test_nor_exported_nor_explained_with_them(tiny_study, other, tmp_path, monke
         export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=other.data)
     shutil.copytree(other.data, tmp_path / "sst2/data")
     shutil.copytree(tiny_study.converted, tmp_path / "sst2/run")
-    monkeypatch.setattr("ltp.cli.explain._chosen", lambda *given: ({"run": "sst2/run"}, "the only one"))
+    chosen = SimpleNamespace(directory=tmp_path / "sst2/run")
+    monkeypatch.setattr("ltp.cli.explain._chosen", lambda *given: (chosen, "the only one"))
     with pytest.raises(LTPError, match="its tokenizer is not the one that made"):
         explain_task(tmp_path / "sst2")
 

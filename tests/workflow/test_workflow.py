@@ -1,5 +1,6 @@
 """The workflow: what Snakemake plans for a grid and, with made-up trainings, that it runs and reruns as it should."""
 
+import csv
 import os
 import re
 import shutil
@@ -117,6 +118,22 @@ def test_the_control_is_trained_with_the_baselines_and_changes_no_other_run(chec
 )
 def test_a_part_of_the_study_can_be_asked_for_by_name(checkout, target, jobs):
     assert planned(checkout, target) == jobs
+
+
+def test_flops_targets_stand_in_the_place_of_lambdas_or_beside_them(checkout):
+    targets = {"flops_targets": [0.7, 0.5, 0.3]}
+    write_grid(checkout, TINY | {"soft": targets})
+    counts = planned(checkout)
+    assert counts["train_budget_soft"] == counts["train_budget_hard"] == 3 and counts["convert"] == 3
+    assert "train_soft" not in counts and "train_hard" not in counts
+    write_grid(checkout, TINY | {"soft": TINY["soft"] | targets})
+    done = snakemake(checkout, "--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with (checkout / "results/runs.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "budget"]
+    assert len(rows) == 6 and {row["setting"] for row in rows} == {f"flops_target={share}" for share in (0.3, 0.5, 0.7)}
+    assert "learned budget" in (checkout / "results/index.html").read_text()
+    assert snakemake(checkout, "--cores", "2", "--dry-run").stdout.count("Nothing to be done") == 1
 
 
 def test_speed_is_measured_only_where_it_is_asked_for(checkout):

@@ -63,9 +63,10 @@ wildcard_constraints:
     seed="[0-9]+",
     temperature=NUMBER,
     weight=NUMBER,
+    target=NUMBER,
     lr=NUMBER,
     baseline=BASELINE,
-    pruning=f"ltp|{BASELINE}",
+    pruning=f"ltp|budget|{BASELINE}",
 
 
 def acquire_study_lock():

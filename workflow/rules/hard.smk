@@ -25,3 +25,32 @@ rule train_hard:
         "{params.name}"
     shell:
         TRAIN
+
+
+# The same for a FLOPs target, which holds while the weights change: thresholds are set again for it.
+BUDGET_HARD = "{task}/seed~{seed}/budget/temperature~{temperature}/target~{target}/hard/lr~{lr}"
+
+
+rule train_budget_hard:
+    input:
+        data="<results>/{task}/data/task.json",
+        parent="<results>/{task}/seed~{seed}/budget/temperature~{temperature}/target~{target}/soft/metrics.json",
+        teacher=teacher,
+    output:
+        metrics=f"<results>/{BUDGET_HARD}/metrics.json",
+    log:
+        f"<logs>/{BUDGET_HARD}.log",
+    benchmark:
+        f"<benchmarks>/{BUDGET_HARD}.tsv"
+    priority: PRIORITIES["hard"]
+    conda:
+        "../envs/ltp.yaml"
+    threads: GRID.config.processes
+    resources:
+        **training_resources(BUDGET_HARD),
+    params:
+        **training("hard", BUDGET_HARD),
+    message:
+        "{params.name}"
+    shell:
+        TRAIN

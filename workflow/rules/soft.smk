@@ -25,3 +25,32 @@ rule train_soft:
         "{params.name}"
     shell:
         TRAIN
+
+
+# The same with thresholds that learn a FLOPs target in the place of λ.
+BUDGET_SOFT = "{task}/seed~{seed}/budget/temperature~{temperature}/target~{target}/soft"
+
+
+rule train_budget_soft:
+    input:
+        data="<results>/{task}/data/task.json",
+        parent="<results>/{task}/seed~{seed}/budget/converted/conversion.json",
+        teacher=teacher,
+    output:
+        metrics=f"<results>/{BUDGET_SOFT}/metrics.json",
+    log:
+        f"<logs>/{BUDGET_SOFT}.log",
+    benchmark:
+        f"<benchmarks>/{BUDGET_SOFT}.tsv"
+    priority: PRIORITIES["soft"]
+    conda:
+        "../envs/ltp.yaml"
+    threads: GRID.config.processes
+    resources:
+        **training_resources(BUDGET_SOFT),
+    params:
+        **training("soft", BUDGET_SOFT),
+    message:
+        "{params.name}"
+    shell:
+        TRAIN

@@ -5,6 +5,7 @@ rule speed:
         rules.tables.output,
     output:
         table=report("<results>/speed.csv", category="Tables", caption="../report/speed.rst"),
+        markdown="<results>/speed.md",
         figure=report(
             expand("<results>/plots/speed-vs-flops.{suffix}", suffix=["png", "svg"], allow_missing=True),
             category="Figures",
