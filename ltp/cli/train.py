@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ltp.cli.flags import add_settings, read_settings
@@ -66,10 +68,24 @@ def run(arguments: argparse.Namespace) -> int:
         return _train(arguments, settings)
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Imports without garbage collection, which takes a fifth of their time and finds nothing; nor does it later."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _train(arguments: argparse.Namespace, settings: TrainingSettings) -> int:
     require_gpus(arguments.gpus)
-    from ltp.training.stage import Stage
-    from ltp.training.stages import train
+    with _without_collector():
+        from ltp.training.stage import Stage
+        from ltp.training.stages import train
 
     stage = Stage(
         arguments.stage, arguments.method, arguments.checkpoint, Path(arguments.data), Path(arguments.output), settings,
