@@ -20,6 +20,7 @@ from pathlib import Path
 from ltp.analysis.labels import short_label
 from ltp.benchmark.markdown import markdown
 from ltp.common.names import METHOD_NAMES, METRIC_NAMES
+from ltp.settings.tasks import task_title
 
 DOCS = Path(__file__).parent
 ROOT, DATA = DOCS.parent, DOCS / "data"
@@ -60,7 +61,7 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     head = ["task"] * several + ["method", "setting", "score (95 % CI)", "vs dense (95 % CI)", "FLOPs", "fewer"]
     cells = []
     for row in rows:
-        line = [f"{row['task']}, {METRIC_NAMES.get(row['metric'], row['metric'])}"] * several + [
+        line = [f"{task_title(row['task'])}, {METRIC_NAMES.get(row['metric'], row['metric'])}"] * several + [
             METHOD_NAMES.get(row["method"], row["method"])
         ]
         if not row["test_score"]:
@@ -82,7 +83,7 @@ def _matched(rows: Sequence[Row]) -> list[str]:
     cells = []
     for task in tasks:
         for method in dict.fromkeys(row["method"] for row in rows if row["task"] == task):
-            line = [task] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
+            line = [task_title(task)] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
             for share in shares:
                 row = found.get((task, method, share))
                 line.append(_interval(row, "difference", "+") if row else "–")
