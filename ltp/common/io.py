@@ -1,4 +1,4 @@
-"""TODO"""
+"""Files and JSON: checksums, atomic writes, and how paths and errors go into one-line messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def canonical_sha256(content: Any) -> str:
-    """The sha256 of plain content as JSON, the same however it was laid out in its file."""
+    """The sha256 of plain content as JSON, whatever the order of keys and the white space of its file."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
