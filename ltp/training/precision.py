@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ltp.common.errors import LTPError
+from ltp.models.prepacked_linear import has_bfloat16
 from ltp.results.run import CHECKPOINT
 from ltp.training import distributed
 from ltp.training.resuming import begun_precision
@@ -17,14 +18,10 @@ from ltp.training.stage import Stage
 
 
 def has_bf16() -> bool:
-    """Whether the GPU, or the processor where there is none, multiplies bf16 in hardware.
-
-    A processor of which torch cannot tell counts as one that does not.
-    """
+    """Whether the GPU, or the processor where there is none, multiplies bf16 in hardware."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    query = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that this package accepts
-    return query is not None and any(query().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return has_bfloat16()
 
 
 def resolve_precision(stage: Stage, metadata: Mapping[str, Any]) -> Stage:
