@@ -4,8 +4,8 @@
     python docs/tables.py --check              change nothing; say which tables differ from their CSV
     python docs/tables.py --take demo results  copy a study's summary.csv and matched.csv into docs/data as demo-*.csv
 
-A table stands between `<!-- table NAME -->` and `<!-- /table -->`; NAME is that of its CSV. Three kinds of CSV are
-known by their columns: summary.csv and matched.csv of a study, and any other, whose cells are shown as they are.
+A table stands between `<!-- table NAME -->` and `<!-- /table -->`; NAME is its CSV. Summary.csv, matched.csv and
+speed.csv of a study are known by their columns; of any other CSV the cells are shown as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ltp.analysis.labels import short_label
+from ltp.benchmark.markdown import markdown
 from ltp.common.names import METHOD_NAMES, METRIC_NAMES
+from ltp.settings.tasks import task_title
 
 DOCS = Path(__file__).parent
 ROOT, DATA = DOCS.parent, DOCS / "data"
@@ -38,6 +40,8 @@ def read(name: str) -> tuple[list[str], list[list[str]]]:
 
 def render(name: str, link: str) -> str:
     """A table in Markdown, and below it where its numbers come from."""
+    if "speedup" in (DATA / f"{name}.csv").read_text(encoding="utf-8").split("\n", 1)[0].split(","):
+        return f"{markdown(DATA / f'{name}.csv').strip()} <sub>[{name}.csv]({link})</sub>"
     columns, cells = read(name)
     rows = [dict(zip(columns, row, strict=True)) for row in cells]
     if "score_low" in columns:
@@ -57,7 +61,7 @@ def _summary(rows: Sequence[Row]) -> list[str]:
     head = ["task"] * several + ["method", "setting", "score (95 % CI)", "vs dense (95 % CI)", "FLOPs", "fewer"]
     cells = []
     for row in rows:
-        line = [f"{row['task']}, {METRIC_NAMES.get(row['metric'], row['metric'])}"] * several + [
+        line = [f"{task_title(row['task'])}, {METRIC_NAMES.get(row['metric'], row['metric'])}"] * several + [
             METHOD_NAMES.get(row["method"], row["method"])
         ]
         if not row["test_score"]:
@@ -79,7 +83,7 @@ def _matched(rows: Sequence[Row]) -> list[str]:
     cells = []
     for task in tasks:
         for method in dict.fromkeys(row["method"] for row in rows if row["task"] == task):
-            line = [task] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
+            line = [task_title(task)] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
             for share in shares:
                 row = found.get((task, method, share))
                 line.append(_interval(row, "difference", "+") if row else "–")

@@ -22,7 +22,8 @@ from ltp.common.errors import LTPError, missing_package
 from ltp.export.session import run_session, session
 from ltp.models import flops
 from ltp.models.loading import load_pruned
-from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.output import LTPOutput
 from ltp.results.dataset import INFO
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics

@@ -6,7 +6,6 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,38 +20,20 @@ from transformers import (
 from transformers import initialization as init
 from transformers.models.bert.modeling_bert import BertEmbeddings
 from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
-from transformers.utils import ModelOutput
 
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
 from ltp.models.blocks import add_and_norm, attend, intermediate
 from ltp.models.configuration import LTPConfig, require_supported
-from ltp.models.packing import PackedTokens, count_tokens, sequence_starts
+from ltp.models.embedding import embed
+from ltp.models.output import LTPOutput
+from ltp.models.packing import sequence_starts
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.scores import importance
 from ltp.models.straight_through import StraightThroughMasks
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
-
-
-@dataclass
-class LTPOutput(ModelOutput):
-    """What one forward pass returns.
-
-    ``attention_tokens`` and ``ffn_tokens`` count the tokens that entered each layer's attention and feed-forward;
-    ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``relative_flops`` are the batch's FLOPs
-    relative to those without pruning, differentiable (straight-through masks only); ``kept``, with ``return_kept``, is
-    the number of layers that each input token went through.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None  # (B, C)
-    attention_tokens: Tensor | None = None  # (B, L)
-    ffn_tokens: Tensor | None = None  # (B, L)
-    regulariser: Tensor | None = None  # ()
-    relative_flops: Tensor | None = None  # ()
-    kept: Tensor | None = None  # (B, N)
 
 
 class LTPForSequenceClassification(PreTrainedModel):
@@ -215,7 +196,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             return self._empty_output(input_ids, labels, return_kept)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        tokens = self._embed(input_ids, attention_mask, token_type_ids)
+        tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
         if not return_kept:
             tokens.indices = None
         original_lengths = tokens.lengths
@@ -282,25 +263,6 @@ class LTPForSequenceClassification(PreTrainedModel):
             relative_flops=relative_flops,
             kept=None if kept is None else kept.view_as(input_ids),
         )
-
-    def _embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None) -> PackedTokens:
-        """Embed the tokens (T, H) without the padding. Positions count valid tokens only."""
-        valid = attention_mask.reshape(-1) != 0
-        indices = valid.nonzero().squeeze(1)  # (T,)
-        seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
-        positions = (attention_mask != 0).long().cumsum(1).reshape(-1).index_select(0, indices) - 1
-        if self.config.base_model_type == "roberta":  # RoBERTa's positions start after the padding index
-            positions = positions + self.config.pad_token_id + 1
-        ids = input_ids.reshape(-1).index_select(0, indices)
-        types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, indices)[None]
-        if types is None:
-            types = torch.zeros_like(ids)[None]
-        hidden = self.encoder.embeddings(input_ids=ids[None], token_type_ids=types, position_ids=positions[None])[0]
-        lengths = count_tokens(seq_ids, input_ids.shape[0])
-        if not lengths.all():
-            row = int((lengths == 0).nonzero()[0])
-            raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
-        return PackedTokens(hidden, seq_ids, lengths, indices)
 
     def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:
         """The output for no sentences. The loss, a mean of nothing, is NaN, as torch has it."""

@@ -181,4 +181,8 @@ def get_task(
 def task_title(name: str) -> str:
     """A task's name for readers: GLUE's own spelling (SST-2); of another name in lower case, words with capitals."""
     known = TASKS[name].download_folder if name in TASKS else None
-    return known or (name.replace("_", " ").title() if name.islower() else name)
+    return (
+        known
+        or {"imdb": "IMDb", "bbc_news": "BBC News"}.get(name)
+        or (name.replace("_", " ").title() if name.islower() else name)
+    )

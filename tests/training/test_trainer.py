@@ -9,7 +9,8 @@ import pytest
 import torch
 from helpers import tiny
 
-from ltp.models.modeling import LTPForSequenceClassification, LTPOutput
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.output import LTPOutput
 from ltp.settings.training import TrainingSettings
 from ltp.training.callbacks import CheckpointByTime, Diverged, StopOnDivergence
 from ltp.training.collator import Collator
