@@ -111,7 +111,7 @@ class _TaskReader:
 
         baselines = task["baselines"] = fill_defaults(merged["baselines"], sections["baselines"])
         if baselines["epochs"] is None:  # as long as soft and hard together, so no method trains longer
-            baselines["epochs"] = task["soft"]["epochs"] + task["hard"]["epochs"]
+            baselines["epochs"] = float(tag(task["soft"]["epochs"] + task["hard"]["epochs"]))  # 0.3 + 0.6 is 0.9
         for keys in SWEEPS:
             values: Any = task
             for key in keys:

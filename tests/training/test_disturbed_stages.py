@@ -162,7 +162,7 @@ def test_a_run_that_diverges_leaves_no_earlier_model(tiny_study, broken_encoder,
 def test_a_soft_stage_without_lambda_or_temperature_is_refused(tiny_study, tmp_path, missing):
     settings = replace(SOFT, **{missing: None})
     message = refusal("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", settings)
-    assert message == "stage soft: needs --temperature and --lambda"
+    assert message == "stage soft: needs --temperature and --lambda, or --flops-target"
 
 
 def test_what_does_not_fit_is_refused(tiny_study, tmp_path):
