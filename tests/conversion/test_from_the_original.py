@@ -181,7 +181,10 @@ class TestTrained:
     def test_lambda_left_out_is_told_before_training(self, tiny_study, tmp_path, capsys):
         where = [f"--checkpoint={tiny_study.converted}", f"--data={tiny_study.data}", f"--output={tmp_path}/run"]
         assert main(["train", "--stage=soft", "--method=ltp", "--temperature=0.02", *where]) == 1
-        assert capsys.readouterr().err.splitlines()[-1] == "ltp train: stage soft: needs --temperature and --lambda, or --flops-target"
+        assert (
+            capsys.readouterr().err.splitlines()[-1]
+            == "ltp train: stage soft: needs --temperature and --lambda, or --flops-target"
+        )
 
     def test_no_load(self, soft, tiny_study):
         """The weights are those after the last step, whatever the scores on the way: no other is ever looked at."""
