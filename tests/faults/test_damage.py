@@ -119,7 +119,8 @@ def command(stage: str) -> list[str]:
         return ["data", f"--output={directory}", *shlex.split(grid.data_flags("sst2"))]
     if stage == "convert":
         return ["convert", f"--output={directory}", *shlex.split(grid.conversion_flags(directory))]
-    return ["train", f"--data={RUNS['data']}", f"--output={directory}", *shlex.split(grid.training_flags(directory))]
+    flags = shlex.split(f"{grid.training_flags(directory)} {grid.device_flags(directory)}")  # as the rules join them
+    return ["train", f"--data={RUNS['data']}", f"--output={directory}", *flags]
 
 
 def refused(capfd, *arguments: str) -> str:
