@@ -43,4 +43,5 @@ def add_settings(parser: argparse._ActionsContainer, settings: type, names: Coll
 
 def read_settings(arguments: argparse.Namespace, settings: type[Settings]) -> Settings:
     """The settings dataclass that the flags describe; LTPError names a value out of bounds."""
+    # The parser gave each flag its field's type, which a Namespace does not tell.
     return settings(**{field.name: getattr(arguments, field.name) for field in fields(settings)})  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ COMPLETION = 'eval "$(register-python-argcomplete ltp)"'
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which suggests the nearest flag for a misspelt one."""
 
+    # Narrower than argparse's overloads: commands always pass their arguments.
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
         """The arguments. Ends the process with status 2 where they do not fit."""
         # Before anything else: argparse would say first that the flag which was misspelt is missing.

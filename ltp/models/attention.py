@@ -19,6 +19,7 @@ from ltp.models.scores import contribution
 try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
+    # None stands for the function where torch has none.
     varlen_attn = None  # type: ignore[assignment]
 
 # Elements of the padded attention matrices of one block of sentences. Larger ones do not fit the processor's cache and

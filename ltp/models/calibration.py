@@ -53,6 +53,7 @@ def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Seque
     _require_thresholds(model)
     with _evaluating(model):
         quantiles = _Quantiles(model, shares)
+        # The instance's rule is replaced for one forward pass, and restored below.
         model.rule = lambda: quantiles  # type: ignore[method-assign]
         try:
             model(**batch)
