@@ -26,6 +26,7 @@ SWEEPS = (
     ("soft", "flops_targets"),
     ("hard", "learning_rates"),
     ("baselines", "topk", "keep_rates"),
+    ("baselines", "topk", "flops_targets"),
     ("baselines", "manual", "final_token_thresholds"),
 )
 TRAINING_KEYS = tuple(field.name for field in fields(TrainingSettings))
@@ -109,6 +110,13 @@ def _make_sections() -> dict[str, Schema]:
     topk = {
         "keep_rates": _values(PruningSettings, "token_keep_rate", [0.2, 0.4, 0.6]),
         "scoring_mode": _key(PruningSettings, "scoring_mode"),
+        "flops_targets": _values(TrainingSettings, "flops_target", [])
+        | {
+            "type": ["array", "null"],
+            "default": None,
+            "description": "list of FLOPs targets of top-k that is trained as the budget runs are: what remains of "
+            "their difference is thresholds against top-k; unset: none",
+        },
     }
     manual = {"final_token_thresholds": _values(PruningSettings, "final_token_threshold", [0.004, 0.006, 0.01])}
     as_long = length["epochs"] | {"type": ["number", "null"], "default": None}

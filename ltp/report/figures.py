@@ -29,15 +29,17 @@ COLOURS = {
     "budget": "#CC79A7",
     "ltp": "#0072B2",
     "topk": "#D55E00",
+    "topk_budget": "#E69F00",
     "manual": "#009E73",
 }
-MARKERS = {"dense": "D", "dense+": "P", "budget": "p", "ltp": "o", "topk": "s", "manual": "^"}
+MARKERS = {"dense": "D", "dense+": "P", "budget": "p", "ltp": "o", "topk": "s", "topk_budget": "v", "manual": "^"}
 LINES: dict[str, Any] = {
     "dense": "none",
     "dense+": "none",
     "budget": (0, (6, 1.5, 1, 1.5)),
     "ltp": "-",
     "topk": (0, (4, 1.5)),
+    "topk_budget": (0, (2, 1)),
     "manual": (0, (1, 1.2)),
 }
 STYLE: dict[Any, Any] = {

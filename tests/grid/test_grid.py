@@ -241,6 +241,16 @@ def test_one_training_serves_all_flops_targets():
     assert "least_flops_target" not in one.runs["results/rotten_tomatoes/seed~0/budget/soft"].settings
 
 
+def test_topk_may_be_trained_for_the_same_budgets():
+    both = changed(SMALL, ("soft",), SMALL["soft"] | BUDGET)
+    grid = Grid(changed(both, ("baselines", "topk", "flops_targets"), [0.7, 0.5]))
+    home = "results/imdb/seed~1/topk_budget"
+    soft, hard = grid.runs[f"{home}/soft"], grid.runs[f"{home}/target~0.5/hard"]
+    assert (soft.method, hard.method) == ("topk_budget", "topk_budget") and hard.settings["epochs"] == 0.0
+    assert grid.conversions[f"{home}/converted"].settings == {"prune_mode": "topk", "scoring_mode": "mean"}
+    assert soft.settings == grid.runs["results/imdb/seed~1/budget/soft"].settings
+
+
 def test_budget_runs_have_settings_of_their_own_where_they_are_given():
     own = {"budget_learning_rate": 5e-5, "budget_epochs": 3.0, "scoring_mode": "contribution"}
     soft = {"learning_rate": 1e-5, "epochs": 0.5, "lambdas": [0.1]} | BUDGET
