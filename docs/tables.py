@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ltp.analysis.labels import short_label
+from ltp.analysis.matched import ALL_TASKS
 from ltp.benchmark.markdown import markdown
 from ltp.common.names import METHOD_NAMES, METRIC_NAMES
 from ltp.settings.tasks import task_title
@@ -83,7 +84,8 @@ def _matched(rows: Sequence[Row]) -> list[str]:
     cells = []
     for task in tasks:
         for method in dict.fromkeys(row["method"] for row in rows if row["task"] == task):
-            line = [task_title(task)] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
+            title = "all, mean" if task == ALL_TASKS else task_title(task)
+            line = [title] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
             for share in shares:
                 row = found.get((task, method, share))
                 line.append(_interval(row, "difference", "+") if row else "–")
