@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltp.analysis.csv_files import read_rows
+from ltp.analysis.csv_files import is_expected, read_rows
 from ltp.analysis.resample import Array
 from ltp.analysis.study import Setting, Study
 from ltp.results.run import read_predictions
@@ -106,7 +106,7 @@ def length_ranges(lengths: Sequence[int] | Array, bins: int = BINS) -> list[tupl
 def read_lengths(folder: Path) -> list[LengthRow]:
     """The rows of lengths.csv in a folder of tables; none where an early version made the tables.
 
-    Raises LTPError where the file is damaged.
+    Raises LTPError where the file is damaged or was removed.
     """
     path = folder / LENGTHS
-    return read_rows(path, LengthRow) if path.exists() else []
+    return read_rows(path, LengthRow) if is_expected(path) else []
