@@ -69,9 +69,11 @@ def length_charts(rows: Sequence[LengthRow]) -> list[tuple[str, Markup]]:
     drawn = [row for row in rows if row.method in PRUNING_METHODS]
     for answer in _answers(rows):
         ends = _centres(rows).values()
-        room = 0.04 * (max(ends) - min(ends)) or max(ends)
-        top = max(100 * (row.relative_flops + (row.relative_flops_sd or 0)) for row in drawn)
-        plot = Plot(480, 320, (min(ends) - room, max(ends) + room), (0, 1.05 * top), [])
+        room = 0.06 * (max(ends) - min(ends)) or max(ends)
+        low = min(100 * (row.relative_flops - (row.relative_flops_sd or 0)) for row in drawn)
+        high = max(100 * (row.relative_flops + (row.relative_flops_sd or 0)) for row in drawn)
+        above = max(0.05 * (high - low), 1.0)
+        plot = Plot(480, 320, (min(ends) - room, max(ends) + room), (low - above, high + above), [])
         plot.axes(ticks(*plot.xs), "tokens of the sentence", "FLOPs, % of the dense model’s")
         for method, members, places in _lines(rows, answer):
             points = [(x, 100 * row.relative_flops) for x, row in zip(places, members, strict=True)]
