@@ -47,7 +47,7 @@ class DataInfo(TypedDict):
 
 def longest(info: Mapping[str, Any]) -> int:
     """Tokens of the longest text that may be in data, by their task.json."""
-    return max(info["max_length"], *info.get("test_max_lengths", (0,)))
+    return int(max(info["max_length"], *info.get("test_max_lengths", (0,))))
 
 
 def verify(directory: str | Path) -> list[str]:
