@@ -106,7 +106,7 @@ def test_texts_longer_than_the_model_takes_are_one_line(tiny_study, tmp_path):
     text, model = str(tiny_study.encoder.parent / "text"), str(tiny_study.encoder)
     settings = DataSettings(task="sst2", source="local", path=text, model=model, max_length=8, test_max_lengths=(8, 20))
     prepare(settings, tmp_path / "data")
-    with pytest.raises(LTPError, match="takes 16 tokens, the texts in .* have up to 20"):
+    with pytest.raises(LTPError, match=r"takes 16 tokens, the texts in .* have up to 20"):
         evaluate_checkpoint(short, tmp_path / "data")
 
 
