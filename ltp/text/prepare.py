@@ -36,9 +36,10 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     """
     model = resolve_model(settings.model, settings.model_source, settings.model_revision, weights=False)
     config = read_config(model)
-    if settings.max_length > positions(config):
+    if settings.longest > positions(config):
+        key = "max_length" if settings.max_length == settings.longest else "test_max_lengths"
         raise LTPError(
-            f"max_length: {settings.max_length} is more than the {positions(config)} tokens that {settings.model} "
+            f"{key}: {settings.longest} is more than the {positions(config)} tokens that {settings.model} "
             f"takes; set it to {positions(config)} or less"
         )
     source = read_source(settings, settings.get_task())
@@ -55,7 +56,7 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
     digest, counts, means = hashlib.sha256(), {}, {}
     for split, frame in frames.items():
-        table = _tokenise(frame, tokenizer, settings.max_length, with_types, split, task)
+        table = _cut_and_tokenise(frame, tokenizer, settings, with_types, split, task)
         if split != "train":  # in order of length, batches waste no padding
             table = table.take(table["length"].to_numpy().argsort(kind="stable"))
         _update(digest, split, table)
@@ -72,6 +73,7 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         "text_columns": list(task.text_columns),
         "label_column": task.label_column,
         "max_length": settings.max_length,
+        **({"test_max_lengths": list(settings.test_max_lengths)} if settings.test_max_lengths else {}),
         "model": settings.model,
         "model_revision": resolved_commit(model) or settings.model_revision,
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
@@ -99,6 +101,23 @@ def _local_inputs(settings: DataSettings, model: Path) -> dict[str, str]:
     if (settings.model_source or encoder_source(settings.model)) == "local":
         files += checkpoint_files(model, weights=False)
     return {str(file): file_sha256(file) for file in files}
+
+
+def _cut_and_tokenise(
+    frame: pd.DataFrame, tokenizer: Any, settings: DataSettings, with_types: bool, split: str, task: Task
+) -> Any:
+    """A pyarrow table of one split, its texts cut where the settings say; see :func:`_tokenise`."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not split.startswith("test") or not settings.test_max_lengths:
+        return _tokenise(frame, tokenizer, settings.max_length, with_types, split, task)
+    # At random, so that a cut has nothing to do with a label.
+    rng = np.random.default_rng([settings.split_seed, *map(ord, split)])
+    cuts = rng.permutation(np.resize(settings.test_max_lengths, len(frame)))
+    return pa.concat_tables(
+        _tokenise(frame[cuts == cut], tokenizer, int(cut), with_types, split, task) for cut in np.unique(cuts)
+    )
 
 
 def _tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, split: str, task: Task) -> Any:

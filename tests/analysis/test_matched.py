@@ -105,7 +105,8 @@ def test_interval_at_a_setting_s_own_flops_is_the_paired_one(tmp_path):
     paths = [add(tmp_path, "dense", 0.9, 0.9, 1.0), add(tmp_path, "ltp", 0.85, 0.85, 0.5, noise=1, **{"lambda": 0.1})]
     write_tables(paths, tmp_path)
     row = matched_of(tmp_path)["ltp", 0.5]
-    right = [np.equal(*read_predictions(path.parent)["test"].values()) for path in paths]
+    answers = [read_predictions(path.parent)["test"] for path in paths]
+    right = [np.equal(columns["labels"], columns["predictions"]) for columns in answers]
     half = 1.96 * 100 * (right[1].astype(float) - right[0]).std() / EXAMPLES**0.5
     assert row.difference_low == pytest.approx(row.difference - half, abs=0.15 * half)
     assert row.difference_high == pytest.approx(row.difference + half, abs=0.15 * half)

@@ -123,7 +123,18 @@ def test_flags_are_those_of_the_settings():
     assert "--model=all-MiniLM-L6-v2" in shlex.split(grid.data_flags("imdb"))
 
 
-@pytest.mark.parametrize("grid", ["grid", "paper"])
+def test_lengths_of_test_texts_are_flags_only_where_they_are_given():
+    grid = load_grid(ROOT / "config/length.yaml")
+    short, long = (shlex.split(grid.data_flags(task)) for task in ("BBC-short-to-long", "BBC-long-to-short"))
+    assert "--subset=bbc_news" in short and short[short.index("--test-max-lengths") + 1 :][:3] == ["128", "192", "256"]
+    assert "--max-length=48" in short and "--max-length=256" in long
+    default = load_grid(ROOT / "config/grid.yaml")
+    assert not any(
+        "lengths" in default.data_flags(task) or "subset" in default.data_flags(task) for task in default.config.tasks
+    )
+
+
+@pytest.mark.parametrize("grid", ["grid", "paper", "length"])
 def test_the_command_line_takes_the_flags_and_reads_the_same_settings(grid):
     grid = load_grid(ROOT / f"config/{grid}.yaml")
 
