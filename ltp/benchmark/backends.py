@@ -120,7 +120,7 @@ class MaskedOnly(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> SequenceClassifierOutput:
         """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
-        model, encoder = self.model, getattr(self.eager, self.model.config.base_model_type)
+        model, encoder = self.model, self.eager.base_model
         kept, lengths = attention_mask != 0, attention_mask.sum(1)
         rule = model.rule()
         hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
@@ -137,7 +137,7 @@ class MaskedOnly(nn.Module):
                 tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)))
                 rows = rule.keep_indices(index, received.reshape(-1)[indices], tokens, lengths)
                 kept = torch.zeros_like(kept).view(-1).index_fill_(0, indices[rows], True).view_as(kept)
-        return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
+        return SequenceClassifierOutput(logits=model.layout.classify(model, hidden[:, 0]))
 
     def _received(self, attention: nn.Module, hidden: Tensor, probabilities: Tensor, kept: Tensor) -> Tensor:
         """(B, N) what each token is scored by, from what entered the layer (B, N, H) and (B, A, N, N)."""

@@ -29,7 +29,7 @@ class PruningAttention:
     def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str) -> None:
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
-        self.outputs = [layer.attention.output.dense for layer in model.encoder.encoder.layer]
+        self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
         self.contributions = model.config.scoring_mode == "contribution"
         self.padding = PaddingIndices(graph, lengths)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ltp.common.errors import LTPError
 from ltp.export.onnx_attention import FLAT, PruningAttention
 from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, int64_array, layer_norm, linear, make_model
+from ltp.models.layouts.layout import LayerModules
 from ltp.models.modeling import LTPForSequenceClassification
 
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
@@ -24,6 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "gelu_new": lambda graph, values: graph("Gelu", values, approximate="tanh"),
     "gelu_pytorch_tanh": lambda graph, values: graph("Gelu", values, approximate="tanh"),
     "relu": lambda graph, values: graph("Relu", values),
+    "tanh": lambda graph, values: graph("Tanh", values),
 }
 
 
@@ -77,12 +79,12 @@ class _Weights:
 
     def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str]:
         """Drop the padding; returns the embedded tokens (T, H) and the sentences' lengths (B,)."""
-        module, config, store = self.model.encoder.embeddings, self.config, graph.constants.add
+        module, store = self.model.encoder.embeddings, graph.constants.add
         valid = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
         lengths = graph("ReduceSum", valid, int64_array(1), keepdims=0)
         indices = graph("Squeeze", graph("NonZero", graph("Reshape", valid, FLAT)), int64_array(0))  # (T,)
-        # A token's position is the number of tokens up to it, less one; RoBERTa's start after the padding index.
-        shift = config.pad_token_id if config.base_model_type == "roberta" else -1
+        # A token's position is the number of tokens up to it, less one, from the layout's first.
+        shift = self.model.layout.first_position - 1
         positions = graph("Add", graph("CumSum", valid, np.int64(1)), np.int64(shift))
         segments = store(_array(module.token_type_embeddings.weight), "token_type_embeddings")
         terms = []
@@ -104,47 +106,43 @@ class _Weights:
         The classifier reads the first tokens only, so the last layer computes no others beyond its attention.
         """
         attention_tokens, ffn_tokens = [], []
-        for index, layer in enumerate(self.model.encoder.encoder.layer):
-            output, name = layer.attention.output, f"layer{index}"
+        for index, layer in enumerate(self.model.layout.layers(self.model.encoder)):
+            modules, name = self.model.layout.modules(layer), f"layer{index}"
             attention_tokens.append(attention.lengths)
             if index < self.model.layers - 1:
-                projected = self._project(graph, hidden, layer, name)
+                projected = self._project(graph, hidden, modules, name)
                 context, hidden = attention.attend(projected, hidden, index)
             else:
-                context, hidden = self._last_attention(graph, hidden, attention, layer, name)
+                context, hidden = self._last_attention(graph, hidden, attention, modules, name)
             ffn_tokens.append(attention.lengths)
-            attended = self.linear(graph, context, f"{name}.attention", output.dense)
-            attended = self.norm(graph, [attended, hidden], f"{name}.attention_norm", output.LayerNorm)
-            wide = self.linear(graph, attended, f"{name}.intermediate", layer.intermediate.dense)
+            attended = self.linear(graph, context, f"{name}.attention", modules.output)
+            attended = self.norm(graph, [attended, hidden], f"{name}.attention_norm", modules.attention_norm)
+            wide = self.linear(graph, attended, f"{name}.intermediate", modules.widen)
             wide = ACTIVATIONS[self.config.hidden_act](graph, wide)
-            narrow = self.linear(graph, wide, f"{name}.output", layer.output.dense)
-            hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", layer.output.LayerNorm)
+            narrow = self.linear(graph, wide, f"{name}.output", modules.narrow)
+            hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", modules.output_norm)
         return hidden, _stack(graph, attention_tokens), _stack(graph, ffn_tokens)
 
-    def _project(self, graph: Graph, hidden: str, layer: nn.Module, name: str) -> str:
+    def _project(self, graph: Graph, hidden: str, modules: LayerModules, name: str) -> str:
         """(T, H) -> queries, keys and values (T, 3H)."""
-        own = layer.attention.self
-        return self.linear(graph, hidden, f"{name}.qkv", own.query, own.key, own.value)
+        return self.linear(graph, hidden, f"{name}.qkv", *modules.qkv)
 
     def _last_attention(
-        self, graph: Graph, hidden: str, attention: PruningAttention, layer: nn.Module, name: str
+        self, graph: Graph, hidden: str, attention: PruningAttention, modules: LayerModules, name: str
     ) -> tuple[str, str]:
         """(T, H) -> context and hidden (B, H) of the first tokens; only scores need the queries of the others."""
-        own, last = layer.attention.self, self.model.layers - 1
+        last = self.model.layers - 1
         first = graph("Gather", hidden, attention.sequence_starts)
         if attention.rule.is_active(last):
-            return attention.attend_last(self._project(graph, hidden, layer, name), last), first
-        query = self.linear(graph, first, f"{name}.query", own.query)
-        return attention.attend_first(query, self.linear(graph, hidden, f"{name}.kv", own.key, own.value)), first
+            return attention.attend_last(self._project(graph, hidden, modules, name), last), first
+        query = self.linear(graph, first, f"{name}.query", modules.qkv[0])
+        return attention.attend_first(query, self.linear(graph, hidden, f"{name}.kv", *modules.qkv[1:])), first
 
     def classify(self, graph: Graph, first: str) -> str:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
-        model = self.model
-        if self.config.base_model_type == "bert":
-            dense, last = model.bert.pooler.dense, model.classifier
-        else:
-            dense, last = model.classifier.dense, model.classifier.out_proj
-        return self.linear(graph, graph("Tanh", self.linear(graph, first, "pooler", dense)), "classifier", last)
+        dense, activation, last = self.model.layout.head_modules(self.model)
+        pooled = ACTIVATIONS[activation](graph, self.linear(graph, first, "pooler", dense))
+        return self.linear(graph, pooled, "classifier", last)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -14,6 +14,7 @@ from ltp.grid.grid import Grid, Run
 from ltp.grid.plan import run_tokens
 from ltp.grid.sizes import task_size
 from ltp.results.checkpoint import read_config
+from ltp.results.encoders import ENCODERS, config_value
 from ltp.settings.data import DataSettings
 
 LIBRARIES_MB = 600  # PyTorch, transformers, datasets
@@ -34,11 +35,12 @@ class Shape:
     hidden: int
     vocabulary: int
     intermediate: int
+    gated: bool = False
 
     @property
     def matrix_weights(self) -> int:
-        """Weights that every token is multiplied by: attention's four matrices and the feed-forward's two."""
-        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
+        """Weights that every token is multiplied by: attention's four matrices and the feed-forward's two or three."""
+        return self.layers * (4 * self.hidden**2 + (2 + self.gated) * self.hidden * self.intermediate)
 
     @property
     def parameters(self) -> int:
@@ -54,6 +56,9 @@ SHAPES = {
     "roberta-base": BASE,
     "bert-large-uncased": Shape(24, 1024, 30522, 4096),
     "roberta-large": Shape(24, 1024, 50265, 4096),
+    "xlm-roberta-base": Shape(12, 768, 250002, 3072),
+    "xlm-roberta-large": Shape(24, 1024, 250002, 4096),
+    "camembert-base": Shape(12, 768, 32005, 3072),
 }
 
 
@@ -64,7 +69,7 @@ def encoder_shape(grid: Grid) -> Shape:
         return SHAPES.get(model["name"].rpartition("/")[2], BASE)
     config = read_config(Path(model["path"]))
     names = ("num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size")
-    return Shape(*(int(config[name]) for name in names))
+    return Shape(*(int(config_value(config, name)) for name in names), ENCODERS[config["model_type"]].gated)
 
 
 def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:

@@ -35,8 +35,7 @@ def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], tar
     thresholds to set and for a target that cannot be reached.
     """
     lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches]).cpu().numpy()
-    config = model.config
-    shares = shares_for(target, model.layers, lengths, (config.hidden_size, config.intermediate_size))
+    shares = shares_for(target, model.layers, lengths, model.layout.sizes)
     keep_shares(model, batches[0], shares)
     # What costs the target at equal shares in every sentence costs a little else at equal thresholds.
     return shift_to_target(model, batches, target)[1]
@@ -163,10 +162,7 @@ def measure(model: LTPForSequenceClassification, batches: Sequence[Batch]) -> fl
             output = model(**batch)
             counts.append((output.attention_tokens, output.ffn_tokens, batch["attention_mask"].sum(1)))
     attention_tokens, ffn_tokens, lengths = (torch.cat(parts).cpu().numpy() for parts in zip(*counts, strict=True))
-    config = model.config
-    return flops.summarise(attention_tokens, ffn_tokens, lengths, config.hidden_size, config.intermediate_size)[
-        "relative"
-    ]
+    return flops.summarise(attention_tokens, ffn_tokens, lengths, model.layout.sizes)["relative"]
 
 
 def _require_thresholds(model: LTPForSequenceClassification) -> None:

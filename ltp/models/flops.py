@@ -6,6 +6,7 @@ the importance scores are left out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,55 +15,82 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def encoder_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int):
+@dataclass(frozen=True)
+class Sizes:
+    """What the cost of an encoder's layers depends on, beside the tokens.
+
+    ``ffn_products``: products of hidden · intermediate that the feed-forward takes a token through: 2, or 3 with a
+    gate. ``position_rows``: rows of a table of positions with which each token's query or key is multiplied in each
+    layer, in disentangled attention. ``reads_all``: the head reads all tokens that are left, not only the first.
+    """
+
+    hidden: int
+    intermediate: int
+    ffn_products: int = 2
+    position_rows: int = 0
+    reads_all: bool = False
+
+    @property
+    def ffn(self) -> float:
+        """Multiply-accumulates of the feed-forward for one token."""
+        return float(self.ffn_products * self.hidden * self.intermediate)
+
+    @property
+    def positions(self) -> float:
+        """Multiply-accumulates of attention with positions for one token."""
+        return float(self.position_rows * self.hidden)
+
+
+def encoder_macs(attention_tokens, ffn_tokens, sizes: Sizes):
     """Multiply-accumulates of the encoder for each sentence (…,).
 
     ``attention_tokens`` and ``ffn_tokens`` (…, L) are the tokens of a sentence that enter each layer's attention,
     and those left for its feed-forward. Per layer, with n and n′ of them:
-    2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward).
+    2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward; 3·H·I·n′
+    with a gate), and with P rows of positions + P·H·n. Layers with a local window are charged all n² pairs: they are
+    computed and then masked, as in Hugging Face's attention but for flash-attention's kernel.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
-    return _encoder_macs(n, left, float(hidden_size), float(intermediate_size))
+    return _encoder_macs(n, left, sizes)
 
 
-def _encoder_macs(n, left, hidden: float, wide: float):
+def _encoder_macs(n, left, sizes: Sizes):
     """`encoder_macs` of arrays or tensors (…, L)."""
-    return (2 * hidden * n**2 + 4 * hidden**2 * n + 2 * hidden * wide * left).sum(-1)
+    hidden = float(sizes.hidden)
+    return (2 * hidden * n**2 + (4 * hidden**2 + sizes.positions) * n + sizes.ffn * left).sum(-1)
 
 
-def relative_flops(
-    attention_tokens: Tensor, ffn_tokens: Tensor, lengths: Tensor, hidden_size: int, intermediate_size: int
-) -> Tensor:
+def relative_flops(attention_tokens: Tensor, ffn_tokens: Tensor, lengths: Tensor, sizes: Sizes) -> Tensor:
     """() the share of the unpruned FLOPs (sum over sentences ÷ sum over sentences), differentiable in the counts.
 
     ``attention_tokens`` and ``ffn_tokens`` are (B, L), ``lengths`` (B,) the tokens before the first layer.
     """
     dense_tokens = lengths[:, None].expand_as(attention_tokens).to(attention_tokens.dtype)
-    sizes = float(hidden_size), float(intermediate_size)
-    pruned = _encoder_macs(attention_tokens, ffn_tokens, *sizes)
-    return pruned.sum() / _encoder_macs(dense_tokens, dense_tokens, *sizes).sum()
+    pruned = _encoder_macs(attention_tokens, ffn_tokens, sizes)
+    return pruned.sum() / _encoder_macs(dense_tokens, dense_tokens, sizes).sum()
 
 
-def executed_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int, last_scores: bool):
+def executed_macs(attention_tokens, ffn_tokens, sizes: Sizes, last_scores: bool):
     """Multiply-accumulates that this implementation really computes for each sentence (…,); arguments as above.
 
     Two things are cheaper than in the formula of :func:`encoder_macs`: a token that is dropped is dropped before the
-    attention's output projection, and the last layer computes only what the classifier reads, the first token's row.
-    ``last_scores``: the last layer scores its tokens, for which it needs the attention of all of them.
+    attention's output projection, and the last layer computes only what the classifier reads, which is the first
+    token's row unless the head ``reads_all``. ``last_scores``: the last layer scores its tokens, for which it needs the
+    attention of all of them.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
-    hidden, wide = float(hidden_size), float(intermediate_size)
-    layers = 2 * hidden * n**2 + 3 * hidden**2 * n + (hidden**2 + 2 * hidden * wide) * left
+    hidden = float(sizes.hidden)
+    layers = 2 * hidden * n**2 + (3 * hidden**2 + sizes.positions) * n + (hidden**2 + sizes.ffn) * left
+    if sizes.reads_all:
+        return layers.sum(-1)
     last = n[..., -1]
-    attention = 2 * hidden * last**2 + 3 * hidden**2 * last
+    attention = 2 * hidden * last**2 + (3 * hidden**2 + sizes.positions) * last
     if not last_scores:
         attention = 2 * hidden * last + hidden**2 * (2 * last + 1)
-    return layers[..., :-1].sum(-1) + attention + hidden**2 + 2 * hidden * wide
+    return layers[..., :-1].sum(-1) + attention + hidden**2 + sizes.ffn
 
 
-def summarise(
-    attention_tokens, ffn_tokens, lengths, hidden_size: int, intermediate_size: int, last_scores: bool = False
-) -> dict[str, float]:
+def summarise(attention_tokens, ffn_tokens, lengths, sizes: Sizes, last_scores: bool = False) -> dict[str, float]:
     """GFLOPs of a mean sentence, those without pruning, and their ratio (sum over sentences, not mean of ratios).
 
     ``executed_gflops`` are those of :func:`executed_macs`; the others follow the paper's formula, which charges every
@@ -72,9 +100,9 @@ def summarise(
     One multiply-accumulate counts as two floating-point operations.
     """
     dense_tokens = np.broadcast_to(np.asarray(lengths)[:, None], np.shape(attention_tokens))
-    pruned = encoder_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size)
-    executed = executed_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size, last_scores)
-    dense = encoder_macs(dense_tokens, dense_tokens, hidden_size, intermediate_size)
+    pruned = encoder_macs(attention_tokens, ffn_tokens, sizes)
+    executed = executed_macs(attention_tokens, ffn_tokens, sizes, last_scores)
+    dense = encoder_macs(dense_tokens, dense_tokens, sizes)
     return {
         "gflops": 2e-9 * float(pruned.mean()),
         "dense_gflops": 2e-9 * float(dense.mean()),

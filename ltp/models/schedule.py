@@ -14,27 +14,28 @@ from ltp.common.errors import LTPError
 from ltp.models import flops
 
 
-def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: tuple[int, int]) -> list[float]:
+def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: flops.Sizes) -> list[float]:
     """Share of a sentence's tokens left after each layer (L,), for sentences of ``lengths`` (B,) to cost ``target``.
 
-    ``sizes`` are the encoder's hidden and intermediate size. The last layer keeps the first token, which is all that
-    the classifier reads; before it the share is 1 / (1 + p·(l − 1) + p²/16). The first layer so keeps nearly all where
-    the target is mild: what is dropped there costs accuracy. At low targets it must drop too, most of all from long
-    text, or there would be nothing left for the others. A target that p = 0 does not cost spares the last layer.
-    Raises LTPError for a target that is less than the first layer's attention.
+    The last layer keeps the first token, which is all that most classifiers read; before it the share is
+    1 / (1 + p·(l − 1) + p²/16). Where the head reads all tokens, the last layer keeps that share too. The first layer
+    so keeps nearly all where the target is mild: what is dropped there costs accuracy. At low targets it must drop too,
+    most of all from long text, or there would be nothing left for the others. A target that p = 0 does not cost spares
+    the last layer. Raises LTPError for a target that is less than the first layer's attention.
     """
 
     def family(position: float) -> list[float]:  # from 0, all tokens, to 2, first tokens only
         if position >= 2.0:
             return [0.0] * layers
         p = math.tan(math.pi / 2 * max(0.0, position - 1.0))
-        return [*(1.0 / (1.0 + p * layer + p**2 / 16) for layer in range(layers - 1)), max(0.0, 1.0 - position)]
+        falling = [1.0 / (1.0 + p * layer + p**2 / 16) for layer in range(layers)]
+        return falling if sizes.reads_all else [*falling[:-1], max(0.0, 1.0 - position)]
 
     return family(solve(family, 2.0, target, lengths, sizes))
 
 
 def solve(
-    family: Callable[[float], Sequence[float]], end: float, target: float, lengths: np.ndarray, sizes: tuple[int, int]
+    family: Callable[[float], Sequence[float]], end: float, target: float, lengths: np.ndarray, sizes: flops.Sizes
 ) -> float:
     """The position, from 0 to ``end``, at which a family of falling shares costs ``target``, by bisection.
 
@@ -53,7 +54,7 @@ def solve(
     return high
 
 
-def cost(shares: Sequence[float], lengths: np.ndarray, sizes: tuple[int, int]) -> float:
+def cost(shares: Sequence[float], lengths: np.ndarray, sizes: flops.Sizes) -> float:
     """Relative FLOPs of sentences of ``lengths`` (B,) that keep ``shares`` (L,) of their tokens after each layer."""
     tokens = np.maximum(np.outer(lengths, [1.0, *shares]), 1.0)  # the first token stays: (B, L + 1)
-    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, *sizes)["relative"]
+    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, sizes)["relative"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ltp.models.flops import relative_flops
+from ltp.models.flops import Sizes, relative_flops
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import Rule
 
@@ -63,10 +63,10 @@ class StraightThroughMasks:
         attention_tokens = [count.detach().round().long() for count in self.attention_tokens]
         return attention_tokens, [count.detach().round().long() for count in self.ffn_tokens]
 
-    def relative_flops(self, hidden_size: int, intermediate_size: int) -> Tensor:
+    def relative_flops(self, sizes: Sizes) -> Tensor:
         """() FLOPs of the batch's sentences relative to those without pruning, with a gradient for the thresholds."""
         attention_tokens, ffn_tokens = torch.stack(self.attention_tokens, 1), torch.stack(self.ffn_tokens, 1)
-        return relative_flops(attention_tokens, ffn_tokens, self.original_lengths, hidden_size, intermediate_size)
+        return relative_flops(attention_tokens, ffn_tokens, self.original_lengths, sizes)
 
     def _count(self, tokens: PackedTokens) -> Tensor:
         zeros = self.values.new_zeros(tokens.lengths.shape[0])

@@ -109,7 +109,7 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
 
 def _freeze(model: LTPForSequenceClassification, settings: TrainingSettings) -> LTPForSequenceClassification:
     """The model, its word embeddings without gradients where the settings ask for it."""
-    model.encoder.embeddings.word_embeddings.weight.requires_grad_(not settings.freeze_embeddings)
+    model.layout.word_embeddings(model.encoder).weight.requires_grad_(not settings.freeze_embeddings)
     return model
 
 

@@ -32,7 +32,8 @@ from ltp.common.errors import LTPError
 from ltp.common.machine import commit, processor_name
 from ltp.conversion.convert import convert
 from ltp.models import flops
-from ltp.models.modeling import BASE_MODELS
+from ltp.models.flops import Sizes
+from ltp.models.layouts.registry import LAYOUTS
 from ltp.models.prepacked_linear import has_bfloat16
 from ltp.settings.pruning import PruningSettings
 
@@ -224,7 +225,7 @@ def test_thresholds_for_a_share_of_the_flops(kind):
     lengths = batch["attention_mask"].sum(1)
     np.testing.assert_allclose(found.ffn_tokens.sum(0) / lengths.sum(), kept_after(4, share), atol=0.03)
     counts = (found.attention_tokens.numpy(), found.ffn_tokens.numpy(), lengths.numpy())
-    assert flops.summarise(*counts, 32, 64)["relative"] == pytest.approx(0.5, abs=0.05)
+    assert flops.summarise(*counts, Sizes(32, 64))["relative"] == pytest.approx(0.5, abs=0.05)
     with pytest.raises(LTPError, match=r"flops: 0.05 cannot be reached: the first layer's attention alone is 0\.1"):
         calibrate(model, batch, 0.05)
     with pytest.raises(LTPError, match="prune_mode 'topk' has no thresholds"):
@@ -235,7 +236,9 @@ def test_shapes_are_the_published_ones():
     weights = {}
     for name, config in SHAPES.items():
         with torch.device("meta"):
-            weights[name] = sum(weight.numel() for weight in BASE_MODELS[config.model_type](config).parameters())
+            weights[name] = sum(
+                weight.numel() for weight in LAYOUTS[config.model_type].model_class(config).parameters()
+            )
     assert weights == {"bert-base": 109_483_778, "roberta-base": 124_647_170}
 
 

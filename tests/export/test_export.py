@@ -56,7 +56,7 @@ def test_one_file_takes_every_batch_and_length(kind, mode):
     assert found.logits.shape == (2, 3) and (mode == "none") == (removed.tolist() == [13, 4, 9, 2, 7])
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", (*tiny.KINDS, *tiny.ALIKE))
 def test_padding_on_either_side_changes_nothing(kind):
     model = model_of(kind, "absolute_threshold")
     runtime = runtime_of(model)

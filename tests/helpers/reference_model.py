@@ -38,7 +38,7 @@ def forward(
     """Classify the tokens (N,) of one sentence; with a temperature, under soft or straight-through masks."""
     config, layers, heads, count = model.config, model.layers, model.heads, len(ids)
     types = torch.zeros_like(ids) if types is None else types
-    positions = torch.arange(count) + (config.pad_token_id + 1 if config.base_model_type == "roberta" else 0)
+    positions = torch.arange(count) + model.layout.first_position
     hidden = model.encoder.embeddings(input_ids=ids[None], token_type_ids=types[None], position_ids=positions[None])
     alive = torch.ones(count, dtype=torch.bool)
     weights = torch.ones(count, dtype=hidden.dtype)  # straight-through masks, multiplied from layer to layer

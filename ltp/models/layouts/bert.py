@@ -1,0 +1,20 @@
+"""BERT."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
+
+from ltp.models.layouts.layout import Layout
+
+
+class BertLayout(Layout):
+    """The first token goes through the pooler."""
+
+    config_class, model_class, encoder_name = BertConfig, BertForSequenceClassification, "bert"
+
+    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
+        return model.bert.pooler.dense, "tanh", model.classifier
+
+    def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
+        return model.classifier(model.dropout(model.bert.pooler(pooled[:, None])))

@@ -1,0 +1,44 @@
+"""RoBERTa, and the two that took over its layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers import (
+    CamembertConfig,
+    CamembertForSequenceClassification,
+    PreTrainedConfig,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
+
+from ltp.models.layouts.layout import Layout
+
+
+class RobertaLayout(Layout):
+    """Positions start after the padding index; the head has a pooler of its own."""
+
+    config_class, model_class, encoder_name = RobertaConfig, RobertaForSequenceClassification, "roberta"
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)
+        self.first_position = config.pad_token_id + 1
+
+    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
+        return model.classifier.dense, "tanh", model.classifier.out_proj
+
+    def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
+        return model.classifier(pooled[:, None])
+
+
+class XLMRobertaLayout(RobertaLayout):
+    """RoBERTa's layers for a hundred languages."""
+
+    config_class, model_class = XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+
+class CamembertLayout(RobertaLayout):
+    """RoBERTa's layers for French."""
+
+    config_class, model_class = CamembertConfig, CamembertForSequenceClassification
