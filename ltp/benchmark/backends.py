@@ -43,7 +43,7 @@ class Backend:
     batches: str = "sorted"
     unpruned: str = ""
     weights: str = ""
-    needs: tuple[str, ...] = ()  # of: onnx, exporter, openvino, nncf, compiler, bfloat16
+    needs: tuple[str, ...] = ()  # of: onnx, exporter, openvino, nncf, compiler, bfloat16, bert_blocks
 
     @property
     def exact(self) -> bool:
@@ -158,7 +158,7 @@ def onnx_from_transformers(base: PreTrainedModel, path: Path) -> None:
     model.set_attn_implementation("eager")
     ids = torch.full((2, 8), 5)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if base.config.type_vocab_size > 1:
+    if getattr(base.config, "type_vocab_size", 1) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     shape = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here needs
@@ -212,7 +212,10 @@ def unpruned(base: PreTrainedModel) -> LTPForSequenceClassification:
 REFERENCE = "hf-dynamic"  # what every speed-up is measured against
 BACKENDS = (
     Backend("hf-padded", "Hugging Face, padded", _hugging_face, batches="padded"),
-    Backend("hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded"),
+    Backend(
+        "hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded",
+        needs=("bert_blocks",),
+    ),
     Backend("hf-dynamic", "Hugging Face, padded to the batch", _hugging_face, batches="dynamic"),
     Backend("hf-sorted", "Hugging Face, sorted by length", _hugging_face),
     Backend(

@@ -43,7 +43,7 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
         )
     graph = Graph("ltp", Constants())
     weights = _Weights(model, int8)
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if config.type_vocab_size > 1 else [])
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if getattr(config, "type_vocab_size", 1) > 1 else [])
     hidden, lengths = weights.embed(graph, *names)
     results = weights.encode(graph, hidden, PruningAttention(graph, model, lengths))
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
@@ -79,26 +79,28 @@ class _Weights:
 
     def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str]:
         """Drop the padding; returns the embedded tokens (T, H) and the sentences' lengths (B,)."""
-        module, store = self.model.encoder.embeddings, graph.constants.add
+        modules, store = self.model.layout.embedding_modules(self.model.encoder), graph.constants.add
         valid = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
         lengths = graph("ReduceSum", valid, int64_array(1), keepdims=0)
         indices = graph("Squeeze", graph("NonZero", graph("Reshape", valid, FLAT)), int64_array(0))  # (T,)
         # A token's position is the number of tokens up to it, less one, from the layout's first.
         shift = self.model.layout.first_position - 1
         positions = graph("Add", graph("CumSum", valid, np.int64(1)), np.int64(shift))
-        segments = store(_array(module.token_type_embeddings.weight), "token_type_embeddings")
         terms = []
         for name, embedding, values in (
-            ("word_embeddings", module.word_embeddings, ids),
-            ("position_embeddings", module.position_embeddings, positions),
+            ("word_embeddings", modules.words, ids),
+            ("position_embeddings", modules.positions, positions),
+            ("token_type_embeddings", modules.segments, types),
         ):
-            packed = graph("Gather", graph("Reshape", values, FLAT), indices)
-            terms.append(graph("Gather", store(_array(embedding.weight), name), packed))
-        if types is None:
-            terms.append(graph("Gather", segments, np.int64(0)))
-        else:
-            terms.append(graph("Gather", segments, graph("Gather", graph("Reshape", types, FLAT), indices)))
-        return self.norm(graph, terms, "embeddings", module.LayerNorm), lengths
+            if embedding is None:
+                continue
+            table = store(_array(embedding.weight), name)
+            packed = np.int64(0) if values is None else graph("Gather", graph("Reshape", values, FLAT), indices)
+            terms.append(graph("Gather", table, packed))
+        hidden = self.norm(graph, terms, "embeddings", modules.norm)
+        if modules.projection is not None:
+            hidden = self.linear(graph, hidden, "embeddings_project", modules.projection)
+        return hidden, lengths
 
     def encode(self, graph: Graph, hidden: str, attention: PruningAttention) -> tuple[str, str, str]:
         """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L).

@@ -35,9 +35,22 @@ class Encoder:
 
 
 _ROBERTA = Encoder(padded_positions=True)
+_DISTILBERT_KEYS = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+}
 ENCODERS = {
     "bert": Encoder(),
     "camembert": _ROBERTA,
+    "distilbert": Encoder(
+        keys=_DISTILBERT_KEYS,
+        layer="transformer.layer.{}.ffn.lin2.weight",
+        dropout=("dropout", "attention_dropout", "seq_classif_dropout"),
+    ),
+    "electra": Encoder(word_size="embedding_size"),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
 }

@@ -41,7 +41,8 @@ HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"
 METHODS = ("ltp", "manual")
 # What can run here; the compiled backend takes a minute to compile.
 NEEDED = {"onnx": HAS_ONNX, "exporter": HAS_ONNX, "openvino": importlib.util.find_spec("openvino"),
-          "nncf": importlib.util.find_spec("nncf"), "bfloat16": has_bfloat16(), "compiler": False}  # fmt: skip
+          "nncf": importlib.util.find_spec("nncf"), "bfloat16": has_bfloat16(), "compiler": False,
+          "bert_blocks": True}  # fmt: skip
 RUNNABLE = [item.name for item in BACKENDS if all(NEEDED[name] for name in item.needs)]
 
 
@@ -202,7 +203,7 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
     assert "hf-compiled: left out: torch.compile needs a C++ compiler" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in tiny.KINDS if LAYOUTS[kind].has_bert_blocks])
 @pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution"])
 def test_masks_alone_give_the_answers_of_removal(kind, mode):
     model = tiny.scored_model(kind, mode) if mode == "contribution" else tiny.pruning_model(kind, mode)

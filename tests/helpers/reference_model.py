@@ -37,20 +37,15 @@ def forward(
 ) -> Sentence:
     """Classify the tokens (N,) of one sentence; with a temperature, under soft or straight-through masks."""
     config, layers, heads, count = model.config, model.layers, model.heads, len(ids)
-    types = torch.zeros_like(ids) if types is None else types
-    positions = torch.arange(count) + model.layout.first_position
-    hidden = model.encoder.embeddings(input_ids=ids[None], token_type_ids=types[None], position_ids=positions[None])
+    hidden = embed(model, ids, torch.zeros_like(ids) if types is None else types)
     alive = torch.ones(count, dtype=torch.bool)
     weights = torch.ones(count, dtype=hidden.dtype)  # straight-through masks, multiplied from layer to layer
     kept, masks = torch.zeros(count, dtype=torch.long), hidden.new_zeros(())
     attention_tokens, ffn_tokens = [], []
-    for number, layer in enumerate(model.encoder.encoder.layer, start=1):
+    for number, layer in enumerate(LAYERS[config.base_model_type](model), start=1):
         attention_tokens.append(weights.sum() if straight_through else int(alive.sum()))
-        attention = layer.attention.self
-        query, key, value = (
-            part(hidden)[0].view(count, heads, -1).transpose(0, 1)
-            for part in (attention.query, attention.key, attention.value)
-        )
+        query, key, value, output = projected(model, layer, hidden)
+        query, key, value = (part[0].view(count, heads, -1).transpose(0, 1) for part in (query, key, value))
         logits = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
         if straight_through:  # every row stays to the end, alive or not
             shares = (logits - logits.detach().amax()).exp() * weights
@@ -60,12 +55,11 @@ def forward(
         received = (probabilities * alive[:, None]).sum(1)  # (A, N) from living queries
         if config.scoring_mode == "contribution":
             received = received / alive.sum() + probabilities[:, 0]
-            parts = layer.attention.output.dense.weight.view(-1, heads, value.shape[-1])  # (H, A, D)
+            parts = output.weight.view(-1, heads, value.shape[-1])  # (H, A, D)
             received = received * torch.einsum("oad,and->ano", parts, value).norm(dim=-1)
         received = received.sum(0)
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
-        attended = layer.attention.output(context, hidden)
-        hidden = layer.output(layer.intermediate(attended), attended)
+        hidden = finished(model, layer, context, hidden)
         if straight_through:
             scores = relative(received.detach(), alive)
             soft = torch.sigmoid((scores - model.threshold_deltas[number - 1]) / temperature)
@@ -120,8 +114,46 @@ def keep(model: LTPForSequenceClassification, number: int, received: Tensor, ali
     return stay
 
 
+LAYERS = {
+    **{kind: lambda model: model.encoder.encoder.layer for kind in ("bert", "roberta", "electra")},
+    "distilbert": lambda model: model.distilbert.transformer.layer,
+}
+
+
+def embed(model: LTPForSequenceClassification, ids: Tensor, types: Tensor) -> Tensor:
+    """(1, N, H)"""
+    kind, positions = model.config.base_model_type, torch.arange(len(ids))[None]
+    if kind == "distilbert":
+        return model.distilbert.embeddings(input_ids=ids[None], position_ids=positions)
+    if kind == "roberta":
+        positions = positions + model.config.pad_token_id + 1
+    embedded = model.encoder.embeddings(input_ids=ids[None], token_type_ids=types[None], position_ids=positions)
+    return model.electra.embeddings_project(embedded) if kind == "electra" else embedded
+
+
+def projected(model: LTPForSequenceClassification, layer, hidden: Tensor):
+    """Queries, keys, values (1, N, H) and the output projection of a layer."""
+    if model.config.base_model_type == "distilbert":
+        block = layer.attention
+        return block.q_lin(hidden), block.k_lin(hidden), block.v_lin(hidden), block.out_lin
+    block = layer.attention.self
+    return block.query(hidden), block.key(hidden), block.value(hidden), layer.attention.output.dense
+
+
+def finished(model: LTPForSequenceClassification, layer, context: Tensor, hidden: Tensor) -> Tensor:
+    """(1, N, H) what a layer makes of its attention's context."""
+    if model.config.base_model_type == "distilbert":
+        attended = layer.sa_layer_norm(layer.attention.out_lin(context) + hidden)
+        return layer.output_layer_norm(layer.ffn(attended) + attended)
+    attended = layer.attention.output(context, hidden)
+    return layer.output(layer.intermediate(attended), attended)
+
+
 def classify(model: LTPForSequenceClassification, hidden: Tensor) -> Tensor:
     """(1, C) logits from the first token."""
-    if model.config.base_model_type == "bert":
+    kind = model.config.base_model_type
+    if kind == "bert":
         return model.classifier(model.dropout(model.bert.pooler(hidden)))
+    if kind == "distilbert":
+        return model.classifier(model.dropout(model.pre_classifier(hidden[:, 0]).relu()))
     return model.classifier(hidden)

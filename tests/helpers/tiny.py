@@ -14,11 +14,13 @@ from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
-KINDS = ("bert", "roberta")  # every layout with code of its own
+KINDS = ("bert", "roberta", "distilbert", "electra")  # every layout with code of its own
 ALIKE = ("camembert", "xlm-roberta")  # and those that share another's: for the tests where names could differ
 # What the configuration of a tiny model says beside its sizes.
 OWN_KEYS: dict[str, dict] = {
     "bert": {"type_vocab_size": 2},
+    "distilbert": {"initializer_range": 0.3},  # its head does not limit how large its values are
+    "electra": {"embedding_size": 24},
     **{kind: {"type_vocab_size": 1, "pad_token_id": 1} for kind in ("roberta", *ALIKE)},
 }
 VOCABULARY = 60
@@ -48,8 +50,7 @@ def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **con
         "max_position_embeddings": 40,
         "num_labels": labels,
         "initializer_range": 0.4,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        **dict.fromkeys(ENCODERS[kind].dropout, 0.0),
         **OWN_KEYS[kind],
     }
     renamed = {ENCODERS[kind].key(name): value for name, value in {**keys, **config}.items()}

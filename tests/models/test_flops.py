@@ -67,6 +67,8 @@ def test_agrees_with_what_torch_counts(kind, mode):
         counted += counter.get_total_flops()
         attention_tokens.append(found.attention_tokens[0].tolist())
         ffn_tokens.append(found.ffn_tokens[0].tolist())
+    if kind == "electra":  # embeddings are not part of the formula, nor is their projection to the layers' width
+        counted -= 2 * (36 + 30 + 24) * model.config.embedding_size * SIZE["hidden_size"]
     last_scores = model.rule().is_active(5)
     facts = summarise(attention_tokens, ffn_tokens, [36, 30, 24], model.layout.sizes, last_scores)
     assert 3e9 * facts["executed_gflops"] == pytest.approx(counted, rel=0.02)

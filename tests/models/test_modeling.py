@@ -8,7 +8,7 @@ from helpers import tiny
 from helpers.reference_model import forward as reference_forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, MPNetConfig, MPNetForSequenceClassification, RobertaConfig
+from transformers import MPNetConfig, MPNetForSequenceClassification
 
 from ltp.common.errors import LTPError
 from ltp.models.configuration import LTPConfig
@@ -245,14 +245,14 @@ def test_to_the_base_class_and_back_shares_the_weights(kind):
 def test_full_size_encoders_have_the_base_model_s_weights_and_thresholds(kind, size):
     """Built without memory: names and shapes are those of Hugging Face's own class."""
     large = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    config_class = {"bert": BertConfig, "roberta": RobertaConfig}[kind]
-    places = {} if kind == "bert" else {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
-    config = config_class(**places, **(large if size == "large" else {}))
+    places = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1} if kind == "roberta" else {}
+    sizes = {ENCODERS[kind].key(name): value for name, value in large.items()} if size == "large" else {}
+    config = LAYOUTS[kind].config_class(**places, **sizes)
     with torch.device("meta"):
         model = LTPForSequenceClassification(LTPConfig.from_base(config, PruningSettings()))
         base = LAYOUTS[kind].model_class(config)
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    assert shapes.pop("threshold_deltas") == (24 if size == "large" else 12,)
+    assert shapes.pop("threshold_deltas") == (24 if size == "large" else config.num_hidden_layers,)
     assert shapes == {name: tuple(weight.shape) for name, weight in base.named_parameters()}
     assert all(weight.is_meta for weight in model.parameters())
     assert {name for name, _ in model.named_buffers()} == {name for name, _ in base.named_buffers()}

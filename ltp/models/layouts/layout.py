@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,16 @@ class LayerModules:
     output_norm: nn.Module
 
 
+class EmbeddingModules(NamedTuple):
+    """The embeddings' modules, for the ONNX export; None for what an architecture lacks."""
+
+    words: nn.Embedding
+    positions: nn.Embedding | None
+    segments: nn.Embedding | None
+    norm: nn.LayerNorm
+    projection: nn.Linear | None = None  # after the norm
+
+
 class Layout:
     """BERT's layout: embeddings with positions, layers with LayerNorms after each sum, a head on the first token.
 
@@ -48,7 +58,7 @@ class Layout:
     config_class: type[PreTrainedConfig]
     model_class: type[PreTrainedModel]
     encoder_name: str  # the encoder's attribute in the classifier
-    has_segments = True  # whether the embeddings take token_type_ids
+    has_bert_blocks = True  # whether the modules in the encoder are named and nested as BERT's
     first_position = 0  # of the embeddings of positions
     needs_positions = False  # whether layers need the tokens' places in their sentences
     reads_all = False  # whether the head reads all tokens that are left, not only the first
@@ -88,6 +98,12 @@ class Layout:
     def output_projection(self, layer: nn.Module) -> nn.Module:
         """The linear layer after attention."""
         return layer.attention.output.dense
+
+    def embedding_modules(self, encoder: nn.Module) -> EmbeddingModules:
+        """The embeddings' modules by what they do."""
+        module = encoder.embeddings
+        parts = (getattr(module, name, None) for name in ("position_embeddings", "token_type_embeddings"))
+        return EmbeddingModules(module.word_embeddings, *parts, module.LayerNorm)
 
     def modules(self, layer: nn.Module) -> LayerModules:
         """A layer's modules by what they do."""
