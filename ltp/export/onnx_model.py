@@ -37,6 +37,8 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     tokens that entered each layer's attention and feed-forward. Raises LTPError for what the graph cannot express.
     """
     config = model.config
+    if not model.layout.has_onnx_graph:
+        raise LTPError(f"onnx: {config.base_model_type} has no ONNX graph here; run it in PyTorch (docs/encoders.md)")
     if config.hidden_act not in ACTIVATIONS:
         raise LTPError(
             f"hidden_act: {config.hidden_act!r} cannot be exported to ONNX; expected one of {', '.join(ACTIVATIONS)}"

@@ -59,6 +59,8 @@ SHAPES = {
     "xlm-roberta-base": Shape(12, 768, 250002, 3072),
     "xlm-roberta-large": Shape(24, 1024, 250002, 4096),
     "camembert-base": Shape(12, 768, 32005, 3072),
+    "ModernBERT-base": Shape(22, 768, 50368, 1152, gated=True),
+    "ModernBERT-large": Shape(28, 1024, 50368, 2624, gated=True),
     "distilbert-base-uncased": Shape(6, 768, 30522, 3072),
     "distilbert-base-multilingual-cased": Shape(6, 768, 119547, 3072),
     "electra-small-discriminator": Shape(12, 256, 30522, 1024),

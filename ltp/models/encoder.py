@@ -30,6 +30,7 @@ class Encoded:
     """
 
     tokens: PackedTokens
+    masks: Tensor | None  # (T,) of straight-through masks, zeros and ones: which of the tokens are left
     attention_tokens: Tensor  # (B, L)
     ffn_tokens: Tensor  # (B, L)
     kept: Tensor | None  # (B·N,) by each token's index in the padded input
@@ -97,10 +98,11 @@ def encode(
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
     tokens.hidden = layout.end(encoder, tokens.hidden)
-    relative_flops = None
+    values = relative_flops = None
     if masks is not None:
+        values = masks.values
         attention_tokens, ffn_tokens = masks.counts()
         relative_flops = masks.relative_flops(layout.sizes)
     return Encoded(
-        tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser, relative_flops
+        tokens, values, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser, relative_flops
     )

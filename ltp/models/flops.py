@@ -22,6 +22,7 @@ class Sizes:
     ``ffn_products``: products of hidden · intermediate that the feed-forward takes a token through: 2, or 3 with a
     gate. ``position_rows``: rows of a table of positions with which each token's query or key is multiplied in each
     layer, in disentangled attention. ``reads_all``: the head reads all tokens that are left, not only the first.
+    ``fused_projection``: queries, keys and values come from one product, of all tokens in the last layer too.
     """
 
     hidden: int
@@ -29,6 +30,7 @@ class Sizes:
     ffn_products: int = 2
     position_rows: int = 0
     reads_all: bool = False
+    fused_projection: bool = False
 
     @property
     def ffn(self) -> float:
@@ -86,7 +88,8 @@ def executed_macs(attention_tokens, ffn_tokens, sizes: Sizes, last_scores: bool)
     last = n[..., -1]
     attention = 2 * hidden * last**2 + (3 * hidden**2 + sizes.positions) * last
     if not last_scores:
-        attention = 2 * hidden * last + hidden**2 * (2 * last + 1)
+        queries = last if sizes.fused_projection else 1
+        attention = 2 * hidden * last + hidden**2 * (2 * last + queries)
     return layers[..., :-1].sum(-1) + attention + hidden**2 + sizes.ffn
 
 

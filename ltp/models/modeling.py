@@ -20,8 +20,11 @@ from ltp.models.embedding import embed
 from ltp.models.encoder import encode
 from ltp.models.layouts.registry import layout_class
 from ltp.models.output import LTPOutput
+from ltp.models.packing import mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.settings.pruning import PruningSettings
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class LTPForSequenceClassification(PreTrainedModel):
@@ -149,10 +152,15 @@ class LTPForSequenceClassification(PreTrainedModel):
         self.prepacked.clear()  # the weights move, or change their precision
         deltas = getattr(self, "threshold_deltas", None)
         exact = None if deltas is None else deltas.detach().clone()
+        buffers = [(module, dict(module._buffers)) for module in self.modules() if module._buffers]
         super()._apply(*arguments, **options)
-        if exact is not None and self.threshold_deltas.dtype in (torch.float16, torch.bfloat16):
+        if exact is not None and self.threshold_deltas.dtype in HALF:
             # Thresholds of neighbouring layers differ by less than 16 bits resolve.
             self.threshold_deltas.data = exact.to(self.threshold_deltas.device)
+        for module, before in buffers:
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.dtype in HALF:  # frequencies of rotary positions: as above
+                    module._buffers[name] = before[name].to(buffer.device)
         return self
 
     def use_soft_masks(self, temperature: float | None, straight_through: bool = False) -> None:
@@ -161,7 +169,12 @@ class LTPForSequenceClassification(PreTrainedModel):
         ``straight_through``: the sigmoid is the masks' gradient only (see ltp.models.straight_through). Raises LTPError
         where the score is one that the masks are not made for.
         """
-        relative = self.config.pruning().is_relative
+        relative, kind = self.config.pruning().is_relative, self.config.base_model_type
+        if temperature is not None and not straight_through and not self.layout.takes_sigmoid_masks:
+            raise LTPError(
+                f"stage soft: {kind} normalises what enters each layer, which undoes soft masks; set a FLOPs target, "
+                "with scoring_mode relative or contribution"
+            )
         if temperature is not None and relative != straight_through:
             fix = "relative or contribution for a FLOPs target, mean for λ"
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} does not fit these soft masks; expected {fix}")
@@ -186,8 +199,10 @@ class LTPForSequenceClassification(PreTrainedModel):
         tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids)
         if not return_kept:
             tokens.indices = None
-        encoded = encode(self, tokens, input_ids.numel() if return_kept else None)
-        logits = self.layout.classify(self, encoded.tokens.hidden)
+        reads_all = self.layout.reads_all
+        encoded = encode(self, tokens, input_ids.numel() if return_kept else None, first_only=not reads_all)
+        pooled = mean_of_tokens(encoded.tokens, encoded.masks) if reads_all else encoded.tokens.hidden
+        logits = self.layout.classify(self, pooled)
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,

@@ -35,6 +35,19 @@ class PackedTokens:
         )
 
 
+def mean_of_tokens(tokens: PackedTokens, weights: Tensor | None = None) -> Tensor:
+    """(B, H) the mean of each sentence's tokens, each counted by its weight (T,)."""
+    hidden = tokens.hidden
+    if weights is None:
+        counts = tokens.lengths.to(hidden.dtype)
+    else:
+        weights = weights.to(hidden.dtype)
+        hidden = hidden * weights[:, None]
+        counts = weights.new_zeros(len(tokens.lengths)).index_add(0, tokens.seq_ids, weights)
+    sums = hidden.new_zeros(len(tokens.lengths), hidden.shape[1]).index_add(0, tokens.seq_ids, hidden)
+    return sums / counts[:, None]
+
+
 def count_tokens(seq_ids: Tensor, sentences: int) -> Tensor:
     """(B,) the number of tokens of each sentence."""
     if sentences == 1:

@@ -85,10 +85,10 @@ class _Derived:
 
 @dataclass(frozen=True)
 class _Prepacked(_Derived):
-    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O."""
+    """Layers with the same input as one product: prepacked weight (O, I), bias (O,) or None, and each layer's O."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     widths: list[int]
 
 
@@ -197,14 +197,18 @@ def _is_supported(values: Tensor) -> bool:
 def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] | None:
     """Identities and versions of the layers' weights; None for layers that cannot be prepacked.
 
-    Those are all but plain nn.Linear with a bias, in ``dtype`` on the CPU: adapters, other weight classes, hooks, and a
-    ``forward`` replaced on the instance keep their own call.
+    Those are all but plain nn.Linear in ``dtype`` on the CPU, all with a bias or all without: adapters, other weight
+    classes, hooks, and a ``forward`` replaced on the instance keep their own call.
     """
     state: list[Any] = [_steps]
+    if len({layer._parameters.get("bias") is None for layer in layers}) > 1:
+        return None
     for layer in layers:
         if type(layer) is not nn.Linear or is_wrapped(layer):
             return None
         for tensor in layer._parameters.values():  # layer.weight is slow: modules look attributes up in Python
+            if tensor is None:  # no bias
+                continue
             if type(tensor) is not nn.Parameter or tensor.dtype != dtype or tensor.device.type != "cpu":
                 return None
             if tensor.is_inference():  # such tensors have no version counter
@@ -214,16 +218,17 @@ def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] |
 
 
 def _prepack(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Prepacked:
-    weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
+    weights = [layer._parameters["weight"].detach() for layer in layers]
+    biases = [layer._parameters["bias"].detach() for layer in layers if layer._parameters["bias"] is not None]
     widths = [weight.shape[0] for weight in weights]
-    packed = PREPACK(torch.cat(weights))
-    return _Prepacked(state, _samples(layers), weights[0].dtype, packed, torch.cat(biases), widths)
+    bias = torch.cat(biases) if biases else None
+    return _Prepacked(state, _samples(layers), weights[0].dtype, PREPACK(torch.cat(weights)), bias, widths)
 
 
 def _samples(layers: Sequence[nn.Module]) -> list[tuple[np.ndarray, bytes]]:
     """Views into a few elements of each weight and bias, and the bytes that they hold now."""
-    tensors = [layer._parameters[name].detach() for name in ("weight", "bias") for layer in layers]
-    views = [_sample(tensor) for tensor in tensors]
+    tensors = [layer._parameters[name] for name in ("weight", "bias") for layer in layers]
+    views = [_sample(tensor.detach()) for tensor in tensors if tensor is not None]
     return [(view, view.tobytes()) for view in views]
 
 

@@ -51,6 +51,13 @@ ENCODERS = {
         dropout=("dropout", "attention_dropout", "seq_classif_dropout"),
     ),
     "electra": Encoder(word_size="embedding_size"),
+    "modernbert": Encoder(
+        keys={"hidden_act": "hidden_activation"},
+        words="embeddings.tok_embeddings.weight",
+        layer="layers.{}.mlp.Wo.weight",
+        dropout=("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"),
+        gated=True,
+    ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
 }

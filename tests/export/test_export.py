@@ -45,7 +45,7 @@ def assert_same(model, runtime, batch):
     return expected
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_one_file_takes_every_batch_and_length(kind, mode):
     model = model_of(kind, mode)
@@ -56,7 +56,7 @@ def test_one_file_takes_every_batch_and_length(kind, mode):
     assert found.logits.shape == (2, 3) and (mode == "none") == (removed.tolist() == [13, 4, 9, 2, 7])
 
 
-@pytest.mark.parametrize("kind", (*tiny.KINDS, *tiny.ALIKE))
+@pytest.mark.parametrize("kind", (*tiny.ONNX_KINDS, *tiny.ALIKE))
 def test_padding_on_either_side_changes_nothing(kind):
     model = model_of(kind, "absolute_threshold")
     runtime = runtime_of(model)
@@ -77,6 +77,12 @@ def test_other_activations_and_regression():
     for activation in ("relu", "gelu_new"):
         model = model_of("bert", "absolute_threshold", hidden_act=activation, labels=1)
         assert_same(model, runtime_of(model), tiny.batch(tiny.sentences([9, 6])))
+
+
+def test_an_encoder_without_a_graph_is_refused():
+    without = next(kind for kind in tiny.KINDS if kind not in tiny.ONNX_KINDS)
+    with pytest.raises(LTPError, match=f"onnx: {without} has no ONNX graph here; run it in PyTorch"):
+        onnx_model.build(model_of(without, "none"))
 
 
 def test_an_activation_that_the_graph_lacks_is_refused():
@@ -104,7 +110,7 @@ def product_rows(model, batch):
     return {name: len(values) for name, values in zip(products, found, strict=True)}
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_last_layer_computes_first_tokens_only(kind, mode):
     """Its products have a row a sentence, but for keys and values, and for queries where the layer scores."""
@@ -119,7 +125,7 @@ def test_the_last_layer_computes_first_tokens_only(kind, mode):
         assert rows[f"layer{last}.query"] == 5 and rows[f"layer{last}.kv"] == tokens
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
 def test_8_bits_are_near(kind):
     """Without removal, so that only rounding shows; the median of five random models, as single ones vary by much."""
     batch, errors = tiny.batch(tiny.sentences([13, 4, 9, 2, 7])), []

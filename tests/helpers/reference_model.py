@@ -46,7 +46,7 @@ def forward(
         attention_tokens.append(weights.sum() if straight_through else int(alive.sum()))
         query, key, value, output = projected(model, layer, hidden)
         query, key, value = (part[0].view(count, heads, -1).transpose(0, 1) for part in (query, key, value))
-        logits = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
+        logits = attention_scores(model, layer, query, key)
         if straight_through:  # every row stays to the end, alive or not
             shares = (logits - logits.detach().amax()).exp() * weights
             probabilities = shares / shares.sum(-1, keepdim=True)
@@ -76,6 +76,11 @@ def forward(
         ffn_tokens.append(weights.sum() if straight_through else int(alive.sum()))
         kept += alive
     assert len(ffn_tokens) == layers
+    if config.base_model_type == "modernbert":
+        hidden = model.model.final_norm(hidden)
+        if config.classifier_pooling == "mean":
+            counted = weights if straight_through else alive.to(hidden.dtype)
+            hidden = (hidden * counted[:, None]).sum(1, keepdim=True) / counted.sum()
     return Sentence(classify(model, hidden), kept, attention_tokens, ffn_tokens, masks)
 
 
@@ -117,6 +122,7 @@ def keep(model: LTPForSequenceClassification, number: int, received: Tensor, ali
 LAYERS = {
     **{kind: lambda model: model.encoder.encoder.layer for kind in ("bert", "roberta", "electra")},
     "distilbert": lambda model: model.distilbert.transformer.layer,
+    "modernbert": lambda model: model.model.layers,
 }
 
 
@@ -125,6 +131,8 @@ def embed(model: LTPForSequenceClassification, ids: Tensor, types: Tensor) -> Te
     kind, positions = model.config.base_model_type, torch.arange(len(ids))[None]
     if kind == "distilbert":
         return model.distilbert.embeddings(input_ids=ids[None], position_ids=positions)
+    if kind == "modernbert":
+        return model.model.embeddings(input_ids=ids[None])
     if kind == "roberta":
         positions = positions + model.config.pad_token_id + 1
     embedded = model.encoder.embeddings(input_ids=ids[None], token_type_ids=types[None], position_ids=positions)
@@ -136,8 +144,30 @@ def projected(model: LTPForSequenceClassification, layer, hidden: Tensor):
     if model.config.base_model_type == "distilbert":
         block = layer.attention
         return block.q_lin(hidden), block.k_lin(hidden), block.v_lin(hidden), block.out_lin
+    if model.config.base_model_type == "modernbert":
+        return *layer.attn.Wqkv(layer.attn_norm(hidden)).chunk(3, -1), layer.attn.Wo
     block = layer.attention.self
     return block.query(hidden), block.key(hidden), block.value(hidden), layer.attention.output.dense
+
+
+def attention_scores(model: LTPForSequenceClassification, layer, query: Tensor, key: Tensor) -> Tensor:
+    """(A, N, N) what the softmax is taken of, from queries and keys (A, N, D)."""
+    if model.config.base_model_type == "modernbert":
+        places = torch.arange(query.shape[1])
+        frequencies = getattr(model.model.rotary_emb, f"{layer.attention_type}_inv_freq")
+        turns = places[:, None].float() * torch.cat([frequencies, frequencies]).float()
+        query, key = (part * turns.cos() + turned(part) * turns.sin() for part in (query, key))
+        scores = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
+        if layer.attention_type == "sliding_attention":
+            scores = scores.masked_fill((places[:, None] - places).abs() > model.config.local_attention // 2, -1e30)
+        return scores
+    return query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
+
+
+def turned(part: Tensor) -> Tensor:
+    """Half a turn's other half: (x, y) -> (−y, x)."""
+    first, second = part.chunk(2, -1)
+    return torch.cat([-second, first], -1)
 
 
 def finished(model: LTPForSequenceClassification, layer, context: Tensor, hidden: Tensor) -> Tensor:
@@ -145,6 +175,9 @@ def finished(model: LTPForSequenceClassification, layer, context: Tensor, hidden
     if model.config.base_model_type == "distilbert":
         attended = layer.sa_layer_norm(layer.attention.out_lin(context) + hidden)
         return layer.output_layer_norm(layer.ffn(attended) + attended)
+    if model.config.base_model_type == "modernbert":
+        attended = hidden + layer.attn.Wo(context)
+        return attended + layer.mlp(layer.mlp_norm(attended))
     attended = layer.attention.output(context, hidden)
     return layer.output(layer.intermediate(attended), attended)
 
@@ -156,4 +189,6 @@ def classify(model: LTPForSequenceClassification, hidden: Tensor) -> Tensor:
         return model.classifier(model.dropout(model.bert.pooler(hidden)))
     if kind == "distilbert":
         return model.classifier(model.dropout(model.pre_classifier(hidden[:, 0]).relu()))
+    if kind == "modernbert":
+        return model.classifier(model.head(hidden[:, 0]))
     return model.classifier(hidden)

@@ -14,15 +14,19 @@ from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
-KINDS = ("bert", "roberta", "distilbert", "electra")  # every layout with code of its own
+KINDS = ("bert", "roberta", "distilbert", "electra", "modernbert")  # every layout with code of its own
 ALIKE = ("camembert", "xlm-roberta")  # and those that share another's: for the tests where names could differ
 # What the configuration of a tiny model says beside its sizes.
 OWN_KEYS: dict[str, dict] = {
     "bert": {"type_vocab_size": 2},
     "distilbert": {"initializer_range": 0.3},  # its head does not limit how large its values are
+    # Layers 1 and 4 see everything, 2 and 3 only four tokens on each side.
+    "modernbert": {"local_attention": 8, "pad_token_id": 1, "initializer_cutoff_factor": 3.0},
     "electra": {"embedding_size": 24},
     **{kind: {"type_vocab_size": 1, "pad_token_id": 1} for kind in ("roberta", *ALIKE)},
 }
+ONNX_KINDS = tuple(kind for kind in KINDS if LAYOUTS[kind].has_onnx_graph)
+SOFT_KINDS = tuple(kind for kind in KINDS if LAYOUTS[kind].takes_sigmoid_masks)
 VOCABULARY = 60
 SCORE_LENGTH = 16  # scores are about 1/16, so thresholds up to that remove about half of the tokens
 # One way to prune with each rule; each removes tokens from the sentences of `batch`.

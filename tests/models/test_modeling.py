@@ -118,12 +118,12 @@ def test_agrees_with_one_sentence_at_a_time(kind, mode):
         assert found.attention_tokens[index].tolist() == one.attention_tokens
         assert found.ffn_tokens[index].tolist() == one.ffn_tokens
     assert set(gradients) == {name for name, weight in model.named_parameters() if weight.grad is not None}
-    assert "threshold_deltas" not in gradients and len(gradients) > 60
+    assert "threshold_deltas" not in gradients and len(gradients) > 0.8 * len(list(model.parameters()))
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, model.get_parameter(name).grad)
 
 
-@kinds
+@pytest.mark.parametrize("kind", tiny.SOFT_KINDS)
 def test_soft_masks_agree_with_one_sentence_at_a_time(kind):
     """Every token stays, rows are multiplied by their masks, thresholds get gradients; only in training."""
     model = tiny.pruning_model(kind).train()
@@ -146,7 +146,7 @@ def test_soft_masks_agree_with_one_sentence_at_a_time(kind):
         torch.testing.assert_close(gradient, model.get_parameter(name).grad)
 
 
-@kinds
+@pytest.mark.parametrize("kind", tiny.SOFT_KINDS)
 def test_evaluation_never_uses_soft_masks(kind):
     model, batch = tiny.pruning_model(kind), tiny.batch(tiny.sentences(LENGTHS))
     with torch.no_grad():

@@ -52,7 +52,8 @@ class EmbeddingModules(NamedTuple):
 class Layout:
     """BERT's layout: embeddings with positions, layers with LayerNorms after each sum, a head on the first token.
 
-    One for each model. Other architectures override what differs.
+    One for each model, made from its LTPConfig. Other architectures override what differs, and raise LTPError for a
+    configuration that they cannot run.
     """
 
     config_class: type[PreTrainedConfig]
@@ -62,14 +63,11 @@ class Layout:
     first_position = 0  # of the embeddings of positions
     needs_positions = False  # whether layers need the tokens' places in their sentences
     reads_all = False  # whether the head reads all tokens that are left, not only the first
+    has_onnx_graph = True  # whether ltp.export.onnx_model can write it
     takes_sigmoid_masks = True  # whether multiplying a token's state makes it count less in the layers that follow
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        self.check(config)
         self.config, self.heads = config, config.num_attention_heads
-
-    def check(self, config: PreTrainedConfig) -> None:
-        """Raise LTPError for a configuration that this adapter cannot run."""
 
     @property
     def sizes(self) -> Sizes:

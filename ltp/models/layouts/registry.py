@@ -7,9 +7,18 @@ from ltp.models.layouts.bert import BertLayout
 from ltp.models.layouts.distilbert import DistilBertLayout
 from ltp.models.layouts.electra import ElectraLayout
 from ltp.models.layouts.layout import Layout
+from ltp.models.layouts.modernbert import ModernBertLayout
 from ltp.models.layouts.roberta import CamembertLayout, RobertaLayout, XLMRobertaLayout
 
-_LAYOUTS = (BertLayout, CamembertLayout, DistilBertLayout, ElectraLayout, RobertaLayout, XLMRobertaLayout)
+_LAYOUTS = (
+    BertLayout,
+    CamembertLayout,
+    DistilBertLayout,
+    ElectraLayout,
+    ModernBertLayout,
+    RobertaLayout,
+    XLMRobertaLayout,
+)
 LAYOUTS: dict[str, type[Layout]] = {layout.config_class.model_type: layout for layout in _LAYOUTS}
 
 
