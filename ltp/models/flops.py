@@ -20,15 +20,18 @@ class Sizes:
     """What the cost of an encoder's layers depends on, beside the tokens.
 
     ``ffn_products``: products of hidden · intermediate that the feed-forward takes a token through: 2, or 3 with a
-    gate. ``position_rows``: rows of a table of positions with which each token's query or key is multiplied in each
-    layer, in disentangled attention. ``reads_all``: the head reads all tokens that are left, not only the first.
-    ``fused_projection``: queries, keys and values come from one product, of all tokens in the last layer too.
+    gate. In disentangled attention each token's query (``query_distances``) and key (``key_distances``) is multiplied
+    in each layer with a row for each distance in its sentence, of at most ``distance_rows``. ``reads_all``: the head
+    reads all tokens that are left, not only the first. ``fused_projection``: queries, keys and values come from one
+    product, of all tokens in the last layer too.
     """
 
     hidden: int
     intermediate: int
     ffn_products: int = 2
-    position_rows: int = 0
+    distance_rows: int = 0
+    query_distances: bool = False
+    key_distances: bool = False
     reads_all: bool = False
     fused_projection: bool = False
 
@@ -37,10 +40,16 @@ class Sizes:
         """Multiply-accumulates of the feed-forward for one token."""
         return float(self.ffn_products * self.hidden * self.intermediate)
 
-    @property
-    def positions(self) -> float:
-        """Multiply-accumulates of attention with positions for one token."""
-        return float(self.position_rows * self.hidden)
+    def distances(self, n, queries=None):
+        """Multiply-accumulates with distances in layers of n tokens (…, L), or of fewer ``queries``.
+
+        All of a sentence's tokens enter the first layer, and 2·n − 1 distances are between them.
+        """
+        if not self.distance_rows:
+            return 0.0
+        rows = (2 * n[..., :1] - 1).clip(max=self.distance_rows)
+        queries = n if queries is None else queries
+        return self.hidden * rows * (self.query_distances * queries + self.key_distances * n)
 
 
 def encoder_macs(attention_tokens, ffn_tokens, sizes: Sizes):
@@ -48,9 +57,10 @@ def encoder_macs(attention_tokens, ffn_tokens, sizes: Sizes):
 
     ``attention_tokens`` and ``ffn_tokens`` (…, L) are the tokens of a sentence that enter each layer's attention,
     and those left for its feed-forward. Per layer, with n and n′ of them:
-    2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward; 3·H·I·n′
-    with a gate), and with P rows of positions + P·H·n. Layers with a local window are charged all n² pairs: they are
-    computed and then masked, as in Hugging Face's attention but for flash-attention's kernel.
+    2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward; with a
+    gate 3·H·I·n′); in disentangled attention with R distances + R·H·n for the queries and as much for the keys (the
+    projections of the distances are products of weights, computed once). Layers with a local window are charged all n²
+    pairs: they are computed and then masked, as in Hugging Face's attention but for flash-attention's kernel.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
     return _encoder_macs(n, left, sizes)
@@ -59,7 +69,7 @@ def encoder_macs(attention_tokens, ffn_tokens, sizes: Sizes):
 def _encoder_macs(n, left, sizes: Sizes):
     """`encoder_macs` of arrays or tensors (…, L)."""
     hidden = float(sizes.hidden)
-    return (2 * hidden * n**2 + (4 * hidden**2 + sizes.positions) * n + sizes.ffn * left).sum(-1)
+    return (2 * hidden * n**2 + 4 * hidden**2 * n + sizes.distances(n) + sizes.ffn * left).sum(-1)
 
 
 def relative_flops(attention_tokens: Tensor, ffn_tokens: Tensor, lengths: Tensor, sizes: Sizes) -> Tensor:
@@ -82,14 +92,16 @@ def executed_macs(attention_tokens, ffn_tokens, sizes: Sizes, last_scores: bool)
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
     hidden = float(sizes.hidden)
-    layers = 2 * hidden * n**2 + (3 * hidden**2 + sizes.positions) * n + (hidden**2 + sizes.ffn) * left
+    distances = sizes.distances(n) + np.zeros_like(n)
+    layers = 2 * hidden * n**2 + 3 * hidden**2 * n + distances + (hidden**2 + sizes.ffn) * left
     if sizes.reads_all:
         return layers.sum(-1)
     last = n[..., -1]
-    attention = 2 * hidden * last**2 + (3 * hidden**2 + sizes.positions) * last
+    attention = 2 * hidden * last**2 + 3 * hidden**2 * last + distances[..., -1]
     if not last_scores:
         queries = last if sizes.fused_projection else 1
-        attention = 2 * hidden * last + hidden**2 * (2 * last + queries)
+        distances = (sizes.distances(n, queries=1) + np.zeros_like(n))[..., -1]
+        attention = 2 * hidden * last + hidden**2 * (2 * last + queries) + distances
     return layers[..., :-1].sum(-1) + attention + hidden**2 + sizes.ffn
 
 

@@ -45,6 +45,7 @@ _DISTILBERT_KEYS = {
 ENCODERS = {
     "bert": Encoder(),
     "camembert": _ROBERTA,
+    "deberta-v2": Encoder(word_size="embedding_size"),
     "distilbert": Encoder(
         keys=_DISTILBERT_KEYS,
         layer="transformer.layer.{}.ffn.lin2.weight",

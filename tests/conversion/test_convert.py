@@ -51,7 +51,7 @@ def test_only_config_keys_and_thresholds_are_new(checkpoint, tmp_path, mode):
     before, after = (raw_tensors(folder / "model.safetensors") for folder in (checkpoint, converted))
     if mode == "absolute_threshold":
         assert after.pop("threshold_deltas") == ("F32", [4], bytes(16))
-    assert after == before and len(before) > 60
+    assert after == before and len(before) >= 30
 
     old, new = (json.loads((folder / "config.json").read_text()) for folder in (checkpoint, converted))
     assert {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} == ADDED

@@ -120,7 +120,7 @@ def keep(model: LTPForSequenceClassification, number: int, received: Tensor, ali
 
 
 LAYERS = {
-    **{kind: lambda model: model.encoder.encoder.layer for kind in ("bert", "roberta", "electra")},
+    **{kind: lambda model: model.encoder.encoder.layer for kind in ("bert", "roberta", "electra", "deberta-v2")},
     "distilbert": lambda model: model.distilbert.transformer.layer,
     "modernbert": lambda model: model.model.layers,
 }
@@ -147,6 +147,8 @@ def projected(model: LTPForSequenceClassification, layer, hidden: Tensor):
     if model.config.base_model_type == "modernbert":
         return *layer.attn.Wqkv(layer.attn_norm(hidden)).chunk(3, -1), layer.attn.Wo
     block = layer.attention.self
+    if model.config.base_model_type == "deberta-v2":
+        return block.query_proj(hidden), block.key_proj(hidden), block.value_proj(hidden), layer.attention.output.dense
     return block.query(hidden), block.key(hidden), block.value(hidden), layer.attention.output.dense
 
 
@@ -161,6 +163,15 @@ def attention_scores(model: LTPForSequenceClassification, layer, query: Tensor, 
         if layer.attention_type == "sliding_attention":
             scores = scores.masked_fill((places[:, None] - places).abs() > model.config.local_attention // 2, -1e30)
         return scores
+    if model.config.base_model_type == "deberta-v2":
+        block, encoder, heads = layer.attention.self, model.deberta.encoder, len(query)
+        embedded = encoder.get_rel_embedding()
+        keys, queries = (part(embedded).view(len(embedded), heads, -1) for part in (block.key_proj, block.query_proj))
+        rows = (encoder.get_rel_pos(query)[0] + block.pos_ebd_size).clamp(0, len(embedded) - 1)  # (N, N)
+        scores = query @ key.transpose(1, 2)
+        scores = scores + torch.einsum("aid,ijad->aij", query, keys[rows])
+        scores = scores + torch.einsum("ajd,ijad->aij", key, queries[rows])
+        return scores / math.sqrt(3 * query.shape[-1])
     return query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
 
 
@@ -187,6 +198,8 @@ def classify(model: LTPForSequenceClassification, hidden: Tensor) -> Tensor:
     kind = model.config.base_model_type
     if kind == "bert":
         return model.classifier(model.dropout(model.bert.pooler(hidden)))
+    if kind == "deberta-v2":
+        return model.classifier(model.pooler(hidden))
     if kind == "distilbert":
         return model.classifier(model.dropout(model.pre_classifier(hidden[:, 0]).relu()))
     if kind == "modernbert":

@@ -14,7 +14,7 @@ from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
-KINDS = ("bert", "roberta", "distilbert", "electra", "modernbert")  # every layout with code of its own
+KINDS = ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2")  # every layout with code of its own
 ALIKE = ("camembert", "xlm-roberta")  # and those that share another's: for the tests where names could differ
 # What the configuration of a tiny model says beside its sizes.
 OWN_KEYS: dict[str, dict] = {
@@ -22,6 +22,16 @@ OWN_KEYS: dict[str, dict] = {
     "distilbert": {"initializer_range": 0.3},  # its head does not limit how large its values are
     # Layers 1 and 4 see everything, 2 and 3 only four tokens on each side.
     "modernbert": {"local_attention": 8, "pad_token_id": 1, "initializer_cutoff_factor": 3.0},
+    # As in v3, but distances from 4 on share rows.
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_buckets": 8,
+        "pos_att_type": ["p2c", "c2p"],
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
     "electra": {"embedding_size": 24},
     **{kind: {"type_vocab_size": 1, "pad_token_id": 1} for kind in ("roberta", *ALIKE)},
 }

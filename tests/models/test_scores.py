@@ -117,11 +117,17 @@ def test_straight_through_masks_agree_with_one_sentence_at_a_time(kind, scoring)
     expected = [reference_forward(model, row, temperature=0.3, straight_through=True) for row in rows]
     hidden, wide = 32, 64
 
-    def macs(n, left):
-        return 2 * hidden * n**2 + 4 * hidden**2 * n + (3 if kind == "modernbert" else 2) * hidden * wide * left
+    def macs(n, left, whole):
+        ffn = (3 if kind == "modernbert" else 2) * hidden * wide * left
+        distances = 2 * hidden * n * min(2 * whole - 1, 16) if kind == "deberta-v2" else 0
+        return 2 * hidden * n**2 + 4 * hidden**2 * n + ffn + distances
 
-    pruned = sum(sum(map(macs, one.attention_tokens, one.ffn_tokens)) for one in expected)
-    flops = pruned / sum(4 * macs(n, n) for n in LENGTHS)
+    pruned = sum(
+        macs(n, left, whole)
+        for one, whole in zip(expected, LENGTHS, strict=True)
+        for n, left in zip(one.attention_tokens, one.ffn_tokens, strict=True)
+    )
+    flops = pruned / sum(4 * macs(n, n, n) for n in LENGTHS)
     torch.testing.assert_close(found.relative_flops, flops, check_dtype=False)
     loss = torch.nn.functional.cross_entropy(torch.cat([one.logits for one in expected]), labels)
     (loss + 3 * (flops - 0.3) ** 2).backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ltp.common.errors import LTPError
 from ltp.models.layouts.bert import BertLayout
+from ltp.models.layouts.deberta import DebertaLayout
 from ltp.models.layouts.distilbert import DistilBertLayout
 from ltp.models.layouts.electra import ElectraLayout
 from ltp.models.layouts.layout import Layout
@@ -13,6 +14,7 @@ from ltp.models.layouts.roberta import CamembertLayout, RobertaLayout, XLMRobert
 _LAYOUTS = (
     BertLayout,
     CamembertLayout,
+    DebertaLayout,
     DistilBertLayout,
     ElectraLayout,
     ModernBertLayout,
