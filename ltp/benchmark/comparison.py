@@ -141,8 +141,6 @@ def _reason_to_skip(backend: Backend, inputs: BackendInputs) -> str:
             require_openvino(int8="nncf" in backend.needs)
     except LTPError as error:
         return str(error)
-    if backend.needs == ("onnx",) and not inputs.model.layout.has_onnx_graph:
-        return f"{inputs.base.config.model_type} has no ONNX graph here"
     if "bert_blocks" in backend.needs and not inputs.model.layout.has_bert_blocks:
         return f"written for modules named as BERT's, not for those of {inputs.base.config.model_type}"
     if "bfloat16" in backend.needs and not has_bfloat16():

@@ -45,7 +45,7 @@ def assert_same(model, runtime, batch):
     return expected
 
 
-@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
+@pytest.mark.parametrize("kind", tiny.KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_one_file_takes_every_batch_and_length(kind, mode):
     model = model_of(kind, mode)
@@ -56,7 +56,7 @@ def test_one_file_takes_every_batch_and_length(kind, mode):
     assert found.logits.shape == (2, 3) and (mode == "none") == (removed.tolist() == [13, 4, 9, 2, 7])
 
 
-@pytest.mark.parametrize("kind", (*tiny.ONNX_KINDS, *tiny.ALIKE))
+@pytest.mark.parametrize("kind", (*tiny.KINDS, *tiny.ALIKE))
 def test_padding_on_either_side_changes_nothing(kind):
     model = model_of(kind, "absolute_threshold")
     runtime = runtime_of(model)
@@ -79,15 +79,37 @@ def test_other_activations_and_regression():
         assert_same(model, runtime_of(model), tiny.batch(tiny.sentences([9, 6])))
 
 
-def test_an_encoder_without_a_graph_is_refused():
-    without = next(kind for kind in tiny.KINDS if kind not in tiny.ONNX_KINDS)
-    with pytest.raises(LTPError, match=f"onnx: {without} has no ONNX graph here; run it in PyTorch"):
-        onnx_model.build(model_of(without, "none"))
+@pytest.mark.parametrize("mode", MODES)
+def test_means_of_what_is_left(mode):
+    model = model_of("modernbert", mode, classifier_pooling="mean")
+    runtime = runtime_of(model)
+    for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31]):
+        found = assert_same(model, runtime, tiny.batch(tiny.sentences(lengths), extra=2, left=True))
+    assert (mode == "none") == (found.ffn_tokens.sum() == 4 * 61)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"share_att_key": False},
+        {"pos_att_type": ["c2p"]},
+        {"pos_att_type": ["p2c"], "position_buckets": -1, "max_relative_positions": 6},
+        {"relative_attention": False, "position_biased_input": True, "type_vocab_size": 2, "norm_rel_ebd": "none"},
+    ],
+)
+def test_distances_in_all_ways(keys):
+    for mode in ("absolute_threshold", "none"):
+        model = model_of("deberta-v2", mode, initializer_range=0.3, **keys)
+        assert_same(model, runtime_of(model), tiny.batch(tiny.sentences([30, 4, 9, 1]), extra=2))
+    with pytest.raises(LTPError, match="embedding_size: 24, narrower than the layers, cannot be exported to ONNX"):
+        onnx_model.build(model_of("deberta-v2", "none", embedding_size=24))
 
 
 def test_an_activation_that_the_graph_lacks_is_refused():
     with pytest.raises(LTPError, match="hidden_act: 'silu' cannot be exported to ONNX; expected one of gelu"):
         onnx_model.build(model_of("bert", "none", hidden_act="silu"))
+    with pytest.raises(LTPError, match="the head's activation: 'silu' cannot be exported to ONNX"):
+        onnx_model.build(model_of("modernbert", "none", classifier_activation="silu"))
 
 
 def test_the_standard_s_operators_only():
@@ -110,7 +132,7 @@ def product_rows(model, batch):
     return {name: len(values) for name, values in zip(products, found, strict=True)}
 
 
-@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
+@pytest.mark.parametrize("kind", tiny.KINDS)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_last_layer_computes_first_tokens_only(kind, mode):
     """Its products have a row a sentence, but for keys and values, and for queries where the layer scores."""
@@ -125,7 +147,7 @@ def test_the_last_layer_computes_first_tokens_only(kind, mode):
         assert rows[f"layer{last}.query"] == 5 and rows[f"layer{last}.kv"] == tokens
 
 
-@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
+@pytest.mark.parametrize("kind", tiny.KINDS)
 def test_8_bits_are_near(kind):
     """Without removal, so that only rounding shows; the median of five random models, as single ones vary by much."""
     batch, errors = tiny.batch(tiny.sentences([13, 4, 9, 2, 7])), []

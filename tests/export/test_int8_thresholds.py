@@ -31,7 +31,7 @@ def wanted(model, batches):
         return sum(model(**batch).ffn_tokens.numpy().sum(0) for batch in batches)
 
 
-@pytest.mark.parametrize("kind", tiny.ONNX_KINDS)
+@pytest.mark.parametrize("kind", tiny.KINDS)
 @pytest.mark.parametrize("mode", ["absolute_threshold", "rising_threshold", "threshold"])
 def test_each_layer_keeps_as_many_tokens_as_without_rounding(kind, mode, batches):
     moved = 0

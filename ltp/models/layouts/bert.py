@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from ltp.models.layouts.layout import Layout
+from ltp.models.layouts.layout import HeadModules, Layout
 
 
 class BertLayout(Layout):
@@ -13,8 +13,8 @@ class BertLayout(Layout):
 
     config_class, model_class, encoder_name = BertConfig, BertForSequenceClassification, "bert"
 
-    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
-        return model.bert.pooler.dense, "tanh", model.classifier
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        return HeadModules(model.bert.pooler.dense, "tanh", model.classifier)
 
     def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
         return model.classifier(model.dropout(model.bert.pooler(pooled[:, None])))

@@ -16,7 +16,7 @@ from ltp.common.errors import LTPError
 from ltp.models.attention import AttentionBias
 from ltp.models.blocks import Wanted, attend, project
 from ltp.models.flops import Sizes
-from ltp.models.layouts.layout import Layout
+from ltp.models.layouts.layout import EmbeddingModules, HeadModules, LayerModules, Layout
 from ltp.models.packing import PackedTokens
 from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights
 
@@ -40,7 +40,6 @@ class DebertaLayout(Layout):
 
     config_class, model_class, encoder_name = DebertaV2Config, DebertaV2ForSequenceClassification, "deberta"
     has_bert_blocks = False
-    has_onnx_graph = False
     needs_positions = True
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -57,6 +56,7 @@ class DebertaLayout(Layout):
         self.most = base.max_relative_positions if base.max_relative_positions > 0 else base.max_position_embeddings
         self.buckets = getattr(base, "position_buckets", -1)
         self.span = self.buckets if self.buckets > 0 else self.most
+        self.pooler_activation = base.pooler_hidden_act
         self.shares = getattr(base, "share_att_key", False)
 
     @property
@@ -66,12 +66,15 @@ class DebertaLayout(Layout):
 
     def begin(self, encoder: nn.Module, tokens: PackedTokens, prepacked: PrepackedWeights) -> Shared:
         longest = int(tokens.lengths.max())
-        distances = torch.arange(1 - longest, longest, device=tokens.hidden.device)
-        if self.buckets > 0:  # far distances share rows
-            distances = make_log_bucket_position(distances, self.buckets, self.most).long()
-        rows = (distances + self.span).clamp(0, 2 * self.span - 1)
+        rows = self.rows(torch.arange(1 - longest, longest, device=tokens.hidden.device))
         first = int(rows[0])
         return Shared(encoder.encoder, prepacked, rows - first, first)
+
+    def rows(self, distances: Tensor) -> Tensor:
+        """The row of each distance in the embeddings of distances."""
+        if self.buckets > 0:  # far distances share rows
+            distances = make_log_bucket_position(distances, self.buckets, self.most).long()
+        return (distances + self.span).clamp(0, 2 * self.span - 1)
 
     def attend(
         self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Shared, wanted: Wanted
@@ -87,14 +90,8 @@ class DebertaLayout(Layout):
         """What distances add to the scores of one layer; queries are divided by √terms already."""
         used = slice(shared.first, shared.first + int(shared.rows[-1]) + 1)
         longest = (shared.rows.shape[0] + 1) // 2
-        keys_of = queries_of = None  # (A, D, R) of each distance
-        if self.query_distances:
-            keys_of = self._of_distances(shared, block, block.key_proj if self.shares else block.pos_key_proj)[
-                ..., used
-            ]
-        if self.key_distances:
-            module = block.query_proj if self.shares else block.pos_query_proj
-            queries_of = self._of_distances(shared, block, module)[..., used] * self.terms**-0.5
+        tables = self.distance_tables(block, shared.encoder, shared.prepacked)
+        keys_of, queries_of = (None if table is None else table[..., used] for table in tables)
 
         def bias(queries: Tensor, keys: Tensor, places: Tensor, key_places: Tensor) -> Tensor:
             distances = places[:, :, None] - key_places[:, None, :]  # (B, Q, N)
@@ -108,16 +105,48 @@ class DebertaLayout(Layout):
 
         return bias
 
-    def _of_distances(self, shared: Shared, block: nn.Module, module: nn.Module) -> Tensor:
-        """(A, D, 2·span) each distance's embedding, projected by ``module``; in inference computed once."""
-        encoder = shared.encoder
+    def distance_tables(
+        self, block: nn.Module, encoder: nn.Module, prepacked: PrepackedWeights | None = None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """(A, D, 2·span) twice: keys of distances, and queries of distances divided by √terms; None for what is not.
 
-        def compute() -> Tensor:
-            projected = module(block.pos_dropout(encoder.get_rel_embedding()[: 2 * self.span]))
-            return projected.view(2 * self.span, self.heads, -1).permute(1, 2, 0)
-
+        With ``prepacked``, computed once in inference.
+        """
         norm = (encoder.LayerNorm,) if hasattr(encoder, "LayerNorm") else ()
-        return shared.prepacked.computed((encoder.rel_embeddings, *norm, module), compute)
+
+        def projected(module: nn.Module, scale: float) -> Tensor:
+            def compute() -> Tensor:
+                rows = module(block.pos_dropout(encoder.get_rel_embedding()[: 2 * self.span])) * scale
+                return rows.view(2 * self.span, self.heads, -1).permute(1, 2, 0)
+
+            return (
+                compute() if prepacked is None else prepacked.computed((encoder.rel_embeddings, *norm, module), compute)
+            )
+
+        keys = queries = None
+        if self.query_distances:
+            keys = projected(block.key_proj if self.shares else block.pos_key_proj, 1.0)
+        if self.key_distances:
+            queries = projected(block.query_proj if self.shares else block.pos_query_proj, self.terms**-0.5)
+        return keys, queries
+
+    def embedding_modules(self, encoder: nn.Module) -> EmbeddingModules:
+        if encoder.embeddings.embed_proj is not None:
+            raise LTPError(
+                f"embedding_size: {encoder.embeddings.embedding_size}, narrower than the layers, cannot be exported to "
+                "ONNX for DeBERTa; run it in PyTorch"
+            )
+        return super().embedding_modules(encoder)
+
+    def modules(self, layer: nn.Module) -> LayerModules:
+        block, attention = layer.attention.self, layer.attention.output
+        return LayerModules(
+            (block.query_proj, block.key_proj, block.value_proj), attention.dense, attention.LayerNorm,
+            layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
+        )  # fmt: skip
+
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        return HeadModules(model.pooler.dense, self.pooler_activation, model.classifier)
 
     def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
         return model.classifier(model.dropout(model.pooler(pooled[:, None])))

@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from ltp.models.blocks import Wanted, attend, dropped, project, widen
-from ltp.models.layouts.layout import LayerModules, Layout
+from ltp.models.layouts.layout import HeadModules, LayerModules, Layout
 from ltp.models.packing import PackedTokens
 from ltp.models.prepacked_linear import LinearFunction, apply_linear, is_wrapped
 
@@ -58,5 +58,5 @@ class DistilBertLayout(Layout):
             layer.ffn.lin1, layer.ffn.lin2, layer.output_layer_norm,
         )  # fmt: skip
 
-    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
-        return model.pre_classifier, "relu", model.classifier
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        return HeadModules(model.pre_classifier, "relu", model.classifier)

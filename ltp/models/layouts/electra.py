@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
-from ltp.models.layouts.layout import EmbeddingModules, Layout
+from ltp.models.layouts.layout import EmbeddingModules, HeadModules, Layout
 
 
 class ElectraLayout(Layout):
@@ -25,5 +25,5 @@ class ElectraLayout(Layout):
         modules = super().embedding_modules(encoder)
         return modules._replace(projection=getattr(encoder, "embeddings_project", None))
 
-    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
-        return model.classifier.dense, "gelu", model.classifier.out_proj
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        return HeadModules(model.classifier.dense, "gelu", model.classifier.out_proj)

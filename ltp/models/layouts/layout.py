@@ -39,6 +39,15 @@ class LayerModules:
     output_norm: nn.Module
 
 
+class HeadModules(NamedTuple):
+    """The head's modules, for the ONNX export, in their order, with the name of the activation after ``dense``."""
+
+    dense: nn.Linear
+    activation: str
+    last: nn.Linear
+    norm: nn.LayerNorm | None = None  # after the activation
+
+
 class EmbeddingModules(NamedTuple):
     """The embeddings' modules, for the ONNX export; None for what an architecture lacks."""
 
@@ -61,9 +70,9 @@ class Layout:
     encoder_name: str  # the encoder's attribute in the classifier
     has_bert_blocks = True  # whether the modules in the encoder are named and nested as BERT's
     first_position = 0  # of the embeddings of positions
+    norms_first = False  # whether a LayerNorm stands before each part, rather than after each sum
     needs_positions = False  # whether layers need the tokens' places in their sentences
     reads_all = False  # whether the head reads all tokens that are left, not only the first
-    has_onnx_graph = True  # whether ltp.export.onnx_model can write it
     takes_sigmoid_masks = True  # whether multiplying a token's state makes it count less in the layers that follow
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -111,8 +120,8 @@ class Layout:
             layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
         )  # fmt: skip
 
-    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
-        """The head for the ONNX export: a linear layer, the activation's name, and the layer that gives the logits."""
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        """The head's modules by what they do."""
         raise NotImplementedError
 
     def attend(

@@ -19,7 +19,7 @@ from ltp.common.errors import LTPError
 from ltp.models.attention import AttentionBias
 from ltp.models.blocks import Wanted, attend, dropped, project
 from ltp.models.flops import Sizes
-from ltp.models.layouts.layout import Layout
+from ltp.models.layouts.layout import EmbeddingModules, HeadModules, LayerModules, Layout
 from ltp.models.packing import PackedTokens
 from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights, apply_linear, is_wrapped
 
@@ -37,7 +37,7 @@ class ModernBertLayout(Layout):
 
     config_class, model_class, encoder_name = ModernBertConfig, ModernBertForSequenceClassification, "model"
     has_bert_blocks = False
-    has_onnx_graph = False
+    norms_first = True
     needs_positions = True
     takes_sigmoid_masks = False  # the norm before each part undoes the multiplication
 
@@ -45,6 +45,7 @@ class ModernBertLayout(Layout):
         super().__init__(config)
         base = config.base_config()
         self.types, self.window = base.layer_types, base.sliding_window
+        self.head_activation = base.classifier_activation
         self.reads_all = base.classifier_pooling == "mean"
         for parameters in base.rope_parameters.values():
             if parameters["rope_type"] in ("dynamic", "longrope"):
@@ -122,6 +123,17 @@ class ModernBertLayout(Layout):
 
     def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
         return model.classifier(model.drop(model.head(pooled)))
+
+    def embedding_modules(self, encoder: nn.Module) -> EmbeddingModules:
+        return EmbeddingModules(encoder.embeddings.tok_embeddings, None, None, encoder.embeddings.norm)
+
+    def modules(self, layer: nn.Module) -> LayerModules:
+        return LayerModules(
+            (layer.attn.Wqkv,), layer.attn.Wo, layer.attn_norm, layer.mlp.Wi, layer.mlp.Wo, layer.mlp_norm
+        )
+
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        return HeadModules(model.head.dense, self.head_activation, model.classifier, model.head.norm)
 
     def init_buffers(self, module: nn.Module) -> None:
         if not isinstance(module, ModernBertRotaryEmbedding):

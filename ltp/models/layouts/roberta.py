@@ -13,7 +13,7 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from ltp.models.layouts.layout import Layout
+from ltp.models.layouts.layout import HeadModules, Layout
 
 
 class RobertaLayout(Layout):
@@ -25,8 +25,8 @@ class RobertaLayout(Layout):
         super().__init__(config)
         self.first_position = config.pad_token_id + 1
 
-    def head_modules(self, model: nn.Module) -> tuple[nn.Linear, str, nn.Linear]:
-        return model.classifier.dense, "tanh", model.classifier.out_proj
+    def head_modules(self, model: nn.Module) -> HeadModules:
+        return HeadModules(model.classifier.dense, "tanh", model.classifier.out_proj)
 
     def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
         return model.classifier(pooled[:, None])
