@@ -65,6 +65,8 @@ class Places:
 class RotaryPlaces(Places):
     """ModernBERT's: queries and keys are rotated, and local layers see a window."""
 
+    layout: ModernBertLayout
+
     def __init__(self, graph: Graph, model: LTPForSequenceClassification, positions: str) -> None:
         super().__init__(graph, model, positions)
         self._rotations: dict[tuple[str, str], tuple[str, str]] = {}
@@ -101,6 +103,8 @@ class RotaryPlaces(Places):
 
 class DistancePlaces(Places):
     """DeBERTa's: queries are also compared with the keys of distances, and keys with the queries of distances."""
+
+    layout: DebertaLayout
 
     def compared(self, query: str, key: str, packed_rows: str, layer: int, first_only: bool) -> tuple[str, str]:
         return self.graph("Mul", query, np.float32(self.layout.terms**-0.5)), key

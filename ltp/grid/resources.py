@@ -78,7 +78,8 @@ def encoder_shape(grid: Grid) -> Shape:
         return SHAPES.get(model["name"].rpartition("/")[2], BASE)
     config = read_config(Path(model["path"]))
     names = ("num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size")
-    return Shape(*(int(config_value(config, name)) for name in names), ENCODERS[config["model_type"]].gated)
+    layers, hidden, vocabulary, intermediate = (int(config_value(config, name)) for name in names)
+    return Shape(layers, hidden, vocabulary, intermediate, ENCODERS[config["model_type"]].gated)
 
 
 def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:

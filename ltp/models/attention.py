@@ -63,18 +63,19 @@ def packed_attention(
     """
     if not return_received and key_masks is None and bias is None and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
-    rowwise = (query, key, value, norms, key_masks, positions)
+    rowwise = (norms, key_masks, positions)
     blocks = [] if lengths.shape[0] == 1 else _blocks(lengths.tolist(), heads)
     if len(blocks) <= 1:
-        return _attend(*rowwise, seq_ids, lengths, heads, dropout, return_received, bias)
+        return _attend(query, key, value, *rowwise, seq_ids, lengths, heads, dropout, return_received, bias)
     contexts, sums = [], []
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
-        parts = (None if part is None else part[rows] for part in rowwise)
+        norms, key_masks, positions = (None if part is None else part[rows] for part in rowwise)
         context, received = _attend(
-            *parts, seq_ids[rows] - start, lengths[start:stop], heads, dropout, return_received, bias
-        )
+            query[rows], key[rows], value[rows], norms, key_masks, positions, seq_ids[rows] - start,
+            lengths[start:stop], heads, dropout, return_received, bias,
+        )  # fmt: skip
         contexts.append(context)
         sums.append(received)
         row += tokens

@@ -11,7 +11,9 @@ from ltp.models.layouts.layout import HeadModules, Layout
 class BertLayout(Layout):
     """The first token goes through the pooler."""
 
-    config_class, model_class, encoder_name = BertConfig, BertForSequenceClassification, "bert"
+    config_class = BertConfig
+    model_class = BertForSequenceClassification
+    encoder_name = "bert"
 
     def head_modules(self, model: nn.Module) -> HeadModules:
         return HeadModules(model.bert.pooler.dense, "tanh", model.classifier)

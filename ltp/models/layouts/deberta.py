@@ -38,7 +38,9 @@ class Shared:
 class DebertaLayout(Layout):
     """Scores are (q·k + q·K[distance] + k·Q[distance]) / √(3·D), with K and Q projected embeddings of distances."""
 
-    config_class, model_class, encoder_name = DebertaV2Config, DebertaV2ForSequenceClassification, "deberta"
+    config_class = DebertaV2Config
+    model_class = DebertaV2ForSequenceClassification
+    encoder_name = "deberta"
     has_bert_blocks = False
     needs_positions = True
 

@@ -18,7 +18,8 @@ from ltp.models.prepacked_linear import LinearFunction, apply_linear, is_wrapped
 class DistilBertLayout(Layout):
     """The head is a linear layer, ReLU and the classifier."""
 
-    config_class, model_class = DistilBertConfig, DistilBertForSequenceClassification
+    config_class = DistilBertConfig
+    model_class = DistilBertForSequenceClassification
     encoder_name = "distilbert"
     has_bert_blocks = False
 

@@ -11,7 +11,9 @@ from ltp.models.layouts.layout import EmbeddingModules, HeadModules, Layout
 class ElectraLayout(Layout):
     """The small sizes have embeddings of 128, projected to the layers' width."""
 
-    config_class, model_class, encoder_name = ElectraConfig, ElectraForSequenceClassification, "electra"
+    config_class = ElectraConfig
+    model_class = ElectraForSequenceClassification
+    encoder_name = "electra"
     has_bert_blocks = False
 
     def embed(self, encoder: nn.Module, ids: Tensor, types: Tensor, positions: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,8 @@ class Layout:
     configuration that they cannot run.
     """
 
-    config_class: type[PreTrainedConfig]
-    model_class: type[PreTrainedModel]
+    config_class: ClassVar[type[PreTrainedConfig]]
+    model_class: ClassVar[type[PreTrainedModel]]
     encoder_name: str  # the encoder's attribute in the classifier
     has_bert_blocks = True  # whether the modules in the encoder are named and nested as BERT's
     first_position = 0  # of the embeddings of positions
@@ -109,8 +109,8 @@ class Layout:
     def embedding_modules(self, encoder: nn.Module) -> EmbeddingModules:
         """The embeddings' modules by what they do."""
         module = encoder.embeddings
-        parts = (getattr(module, name, None) for name in ("position_embeddings", "token_type_embeddings"))
-        return EmbeddingModules(module.word_embeddings, *parts, module.LayerNorm)
+        positions, segments = (getattr(module, f"{name}_embeddings", None) for name in ("position", "token_type"))
+        return EmbeddingModules(module.word_embeddings, positions, segments, module.LayerNorm)
 
     def modules(self, layer: nn.Module) -> LayerModules:
         """A layer's modules by what they do."""

@@ -35,7 +35,9 @@ class Shared:
 class ModernBertLayout(Layout):
     """The head reads the first token or, with ``classifier_pooling: mean``, the mean of the tokens that are left."""
 
-    config_class, model_class, encoder_name = ModernBertConfig, ModernBertForSequenceClassification, "model"
+    config_class = ModernBertConfig
+    model_class = ModernBertForSequenceClassification
+    encoder_name = "model"
     has_bert_blocks = False
     norms_first = True
     needs_positions = True

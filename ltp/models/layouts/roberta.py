@@ -16,10 +16,10 @@ from transformers import (
 from ltp.models.layouts.layout import HeadModules, Layout
 
 
-class RobertaLayout(Layout):
+class _PaddedPositions(Layout):
     """Positions start after the padding index; the head has a pooler of its own."""
 
-    config_class, model_class, encoder_name = RobertaConfig, RobertaForSequenceClassification, "roberta"
+    encoder_name = "roberta"
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
@@ -32,13 +32,22 @@ class RobertaLayout(Layout):
         return model.classifier(pooled[:, None])
 
 
-class XLMRobertaLayout(RobertaLayout):
+class RobertaLayout(_PaddedPositions):
+    """RoBERTa itself."""
+
+    config_class = RobertaConfig
+    model_class = RobertaForSequenceClassification
+
+
+class XLMRobertaLayout(_PaddedPositions):
     """RoBERTa's layers for a hundred languages."""
 
-    config_class, model_class = XLMRobertaConfig, XLMRobertaForSequenceClassification
+    config_class = XLMRobertaConfig
+    model_class = XLMRobertaForSequenceClassification
 
 
-class CamembertLayout(RobertaLayout):
+class CamembertLayout(_PaddedPositions):
     """RoBERTa's layers for French."""
 
-    config_class, model_class = CamembertConfig, CamembertForSequenceClassification
+    config_class = CamembertConfig
+    model_class = CamembertForSequenceClassification
