@@ -190,9 +190,7 @@ def _compare_int8(
 
 def _relative_flops(model: LTPForSequenceClassification, attention_tokens: np.ndarray, ffn_tokens: np.ndarray) -> float:
     """From (B, L) tokens: all of a sentence's enter the first layer's attention."""
-    config = model.config
-    sizes = config.hidden_size, config.intermediate_size
-    return flops.summarise(attention_tokens, ffn_tokens, attention_tokens[:, 0], *sizes)["relative"]
+    return flops.summarise(attention_tokens, ffn_tokens, attention_tokens[:, 0], model.layout.sizes)["relative"]
 
 
 def _load_tokenizer(run: Path) -> Any:

@@ -32,7 +32,7 @@ def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], tar
     its keep rates. Raises LTPError for a model that has neither and for a target that cannot be reached.
     """
     lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches]).cpu().numpy()
-    sizes = model.config.hidden_size, model.config.intermediate_size
+    sizes = model.layout.sizes
     if model.config.prune_mode == "topk":
         return _set_keep_rates(model, lengths, sizes, target)
     keep_shares(model, batches[0], shares_for(target, model.layers, lengths, sizes))
@@ -41,7 +41,7 @@ def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], tar
 
 
 def _set_keep_rates(
-    model: LTPForSequenceClassification, lengths: np.ndarray, sizes: tuple[int, int], target: float
+    model: LTPForSequenceClassification, lengths: np.ndarray, sizes: flops.Sizes, target: float
 ) -> float:
     """Set a top-k model's keep rates for sentences of ``lengths`` (B,) to cost ``target``; returns what they cost."""
 
@@ -50,7 +50,7 @@ def _set_keep_rates(
         # As keep_topk rounds, half to even: what is left of each sentence after each layer (B, L).
         left = np.minimum.accumulate(np.maximum(np.round(np.outer(lengths, rates)), 1.0), 1)
         entered = np.concatenate([lengths[:, None], left[:, :-1]], 1)
-        return flops.summarise(entered, left, lengths, *sizes)["relative"], rates
+        return flops.summarise(entered, left, lengths, sizes)["relative"], rates
 
     aim = target
     for _ in range(ROUNDING_STEPS):
@@ -138,10 +138,7 @@ def measure(model: LTPForSequenceClassification, batches: Sequence[Batch]) -> fl
             output = model(**batch)
             counts.append((output.attention_tokens, output.ffn_tokens, batch["attention_mask"].sum(1)))
     attention_tokens, ffn_tokens, lengths = (torch.cat(parts).cpu().numpy() for parts in zip(*counts, strict=True))
-    config = model.config
-    return flops.summarise(attention_tokens, ffn_tokens, lengths, config.hidden_size, config.intermediate_size)[
-        "relative"
-    ]
+    return flops.summarise(attention_tokens, ffn_tokens, lengths, model.layout.sizes)["relative"]
 
 
 def _require_thresholds(model: LTPForSequenceClassification) -> None:

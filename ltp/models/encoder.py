@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ltp.models.blocks import add_and_norm, attend, intermediate
+from ltp.models.blocks import Wanted
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import soft_mask
 from ltp.models.scores import importance
@@ -43,25 +43,24 @@ def encode(
     ``places``: B·N, where each token's number of layers is to be counted. ``first_only``: the last layer computes the
     first tokens only, which are all that a sentence classifier reads.
     """
-    config, heads = model.config, model.heads
+    config, heads, layout, encoder = model.config, model.heads, model.layout, model.encoder
     original_lengths = tokens.lengths
     soft = model.training and model.soft_temperature is not None
     thresholds, rule = model.thresholds(), None if soft else model.rule()
     linear = model.prepacked.linear_function(tokens.hidden)
+    shared = layout.begin(encoder, tokens, model.prepacked)
     kept = None if places is None else tokens.seq_ids.new_zeros(places)
     regulariser = tokens.hidden.new_zeros(()) if soft else None
     attention_tokens, ffn_tokens = [], []
 
-    for index, layer in enumerate(model.encoder.encoder.layer):
+    for index, layer in enumerate(layout.layers(encoder)):
         attention_tokens.append(tokens.lengths)
         scored, narrow = soft or rule.needs_scores(index), first_only and index == model.layers - 1
         gram = None
         if scored and config.scoring_mode == "contribution":
-            gram = model.prepacked.head_gram(layer.attention.output.dense, heads)
-        context, received = attend(
-            linear, layer.attention.self, tokens, heads, return_received=scored, gram=gram,
-            first_only=narrow and not scored,
-        )  # fmt: skip
+            gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
+        wanted = Wanted(return_received=scored, gram=gram, first_only=narrow and not scored)
+        context, received = layout.attend(linear, layer, tokens, shared, wanted)
         rows = row_mask = None
         if soft:
             scores = importance(received, heads, config.score_length)
@@ -81,9 +80,8 @@ def encode(
             residual = residual.index_select(0, first)
             context = context if context.shape[0] == len(first) else context.index_select(0, first)
             row_mask = None if row_mask is None else row_mask.index_select(0, first)
-        attended = add_and_norm(linear, layer.attention.output, context, residual)
-        widened = intermediate(linear, layer.intermediate, attended)
-        hidden = add_and_norm(linear, layer.output, widened, attended)
+        hidden = layout.finish(linear, layer, context, residual)
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
+    tokens.hidden = layout.end(encoder, tokens.hidden)
     return Encoded(tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser)

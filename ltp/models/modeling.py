@@ -10,32 +10,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    BertForSequenceClassification,
-    PreTrainedModel,
-    RobertaForSequenceClassification,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
-from transformers.models.bert.modeling_bert import BertEmbeddings
-from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
-from ltp.models.configuration import LTPConfig, require_supported
+from ltp.models.configuration import LTPConfig
 from ltp.models.embedding import embed
 from ltp.models.encoder import encode
+from ltp.models.layouts.registry import layout_class
 from ltp.models.output import LTPOutput
+from ltp.models.packing import mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
 from ltp.settings.pruning import PruningSettings
 
-BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
+HALF = (torch.float16, torch.bfloat16)
 
 
 class LTPForSequenceClassification(PreTrainedModel):
-    """A Hugging Face BERT or RoBERTa classifier with learned token pruning.
+    """A Hugging Face classifier with learned token pruning; ltp.models.layouts has the architectures.
 
     Differences from the base model: the encoder runs on packed tokens; every layer scores its tokens by the attention
     that they receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
@@ -57,7 +51,8 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def __init__(self, config: LTPConfig):
         super().__init__(config)
-        base = BASE_MODELS[config.base_model_type](config.base_config())
+        self.layout = layout_class(config.base_model_type)(config)
+        base = self.layout.model_class(config.base_config())
         for name, module in base.named_children():
             self.add_module(name, module)
         self.num_labels = config.num_labels
@@ -77,17 +72,15 @@ class LTPForSequenceClassification(PreTrainedModel):
         super()._init_weights(module)
         if module is self and self.config.prune_mode == "absolute_threshold":
             init.copy_(self.threshold_deltas, self._initial_thresholds())
-        elif isinstance(module, (BertEmbeddings, RobertaEmbeddings)):
-            init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1])[None])
-            init.zeros_(module.token_type_ids)
+        else:
+            self.layout.init_buffers(module)
 
     @classmethod
     def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> LTPForSequenceClassification:
         """Wrap a Hugging Face classifier; the weights are shared, not copied.
 
-        Raises LTPError for an architecture without BERT's layer layout.
+        Raises LTPError for an architecture without an adapter.
         """
-        require_supported(base.config.model_type)
         with torch.device("meta"):
             model = cls(LTPConfig.from_base(base.config, pruning))
         for name, module in base.named_children():
@@ -100,7 +93,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         """The encoder as a plain Hugging Face classifier, without pruning; the weights are shared, not copied."""
         config = self.config.base_config()
         with torch.device("meta"):
-            base = BASE_MODELS[self.config.base_model_type](config)
+            base = self.layout.model_class(config)
         for name, _ in list(base.named_children()):
             base.add_module(name, getattr(self, name))
         return base.train(self.training)
@@ -108,7 +101,7 @@ class LTPForSequenceClassification(PreTrainedModel):
     @property
     def encoder(self) -> nn.Module:
         """The base encoder: embeddings and layers, and BERT's pooler."""
-        return getattr(self, self.config.base_model_type)
+        return getattr(self, self.layout.encoder_name)
 
     def _initial_thresholds(self) -> Tensor:
         return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
@@ -164,10 +157,15 @@ class LTPForSequenceClassification(PreTrainedModel):
         self.prepacked.clear()  # the weights move, or change their precision
         deltas = getattr(self, "threshold_deltas", None)
         exact = None if deltas is None else deltas.detach().clone()
+        buffers = [(module, dict(module._buffers)) for module in self.modules() if module._buffers]
         super()._apply(*arguments, **options)
-        if exact is not None and self.threshold_deltas.dtype in (torch.float16, torch.bfloat16):
+        if exact is not None and self.threshold_deltas.dtype in HALF:
             # Thresholds of neighbouring layers differ by less than 16 bits resolve.
             self.threshold_deltas.data = exact.to(self.threshold_deltas.device)
+        for module, before in buffers:
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.dtype in HALF:  # frequencies of rotary positions: as above
+                    module._buffers[name] = before[name].to(buffer.device)
         return self
 
     def use_soft_masks(self, temperature: float | None) -> None:
@@ -177,6 +175,11 @@ class LTPForSequenceClassification(PreTrainedModel):
         """
         if temperature is not None and self.config.pruning().is_relative:
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} has no soft masks; expected mean")
+        if temperature is not None and not self.layout.takes_soft_masks:
+            raise LTPError(
+                f"stage soft: {self.config.base_model_type} normalises what enters each layer, which undoes soft "
+                "masks; set a FLOPs target, with scoring_mode relative or contribution"
+            )
         self.soft_temperature = temperature
 
     def train_on_shares(self, shares: Sequence[float] | None) -> None:
@@ -202,11 +205,13 @@ class LTPForSequenceClassification(PreTrainedModel):
             return self._empty_output(input_ids, labels, return_kept)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
+        tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids)
         if not return_kept:
             tokens.indices = None
-        encoded = encode(self, tokens, input_ids.numel() if return_kept else None)
-        logits = self._classify(encoded.tokens.hidden)
+        reads_all = self.layout.reads_all
+        encoded = encode(self, tokens, input_ids.numel() if return_kept else None, first_only=not reads_all)
+        pooled = mean_of_tokens(encoded.tokens) if reads_all else encoded.tokens.hidden
+        logits = self.layout.classify(self, pooled)
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
@@ -218,8 +223,8 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:
         """The output for no sentences. The loss, a mean of nothing, is NaN, as torch has it."""
-        no_tokens = self.encoder.embeddings.word_embeddings.weight[:0]  # (0, H), in the weights' precision and place
-        logits = self._classify(no_tokens)
+        words = self.layout.word_embeddings(self.encoder).weight  # for their precision and place
+        logits = self.layout.classify(self, words.new_zeros(0, self.config.hidden_size))
         counts = input_ids.new_zeros(0, self.layers)
         soft = self.training and self.soft_temperature is not None
         return LTPOutput(
@@ -230,12 +235,6 @@ class LTPForSequenceClassification(PreTrainedModel):
             regulariser=logits.new_zeros(()) if soft else None,
             kept=torch.zeros_like(input_ids) if return_kept else None,
         )
-
-    def _classify(self, first: Tensor) -> Tensor:
-        """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
-        if self.config.base_model_type == "bert":
-            return self.classifier(self.dropout(self.bert.pooler(first[:, None])))
-        return self.classifier(first[:, None])
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.num_labels == 1:

@@ -20,6 +20,7 @@ class PackedTokens:
     seq_ids: Tensor  # (T,) the sentence that each token belongs to, ascending
     lengths: Tensor  # (B,) tokens of each sentence
     indices: Tensor | None = None  # (T,) each token's index in the padded, flattened input (B·N); None if not needed
+    positions: Tensor | None = None  # (T,) each token's place among the sentence's tokens at first; None if not needed
 
     def select(self, rows: Tensor) -> PackedTokens:
         """Only the tokens in ``rows`` (K,), ascending indices into T with every sentence's first token among them."""
@@ -30,7 +31,15 @@ class PackedTokens:
             seq_ids=seq_ids,
             lengths=count_tokens(seq_ids, sentences),
             indices=None if self.indices is None else self.indices.index_select(0, rows),
+            positions=None if self.positions is None else self.positions.index_select(0, rows),
         )
+
+
+def mean_of_tokens(tokens: PackedTokens) -> Tensor:
+    """(B, H) the mean of each sentence's tokens."""
+    hidden = tokens.hidden
+    sums = hidden.new_zeros(len(tokens.lengths), hidden.shape[1]).index_add(0, tokens.seq_ids, hidden)
+    return sums / tokens.lengths.to(hidden.dtype)[:, None]
 
 
 def count_tokens(seq_ids: Tensor, sentences: int) -> Tensor:

@@ -15,25 +15,27 @@ from ltp.models import flops
 FALL = 1.25  # how fast the shares fall from layer to layer; docs/evidence.md compares schedules
 
 
-def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: tuple[int, int]) -> list[float]:
+def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: flops.Sizes) -> list[float]:
     """Share of a sentence's tokens left after each layer (L,), for sentences of ``lengths`` (B,) to cost ``target``.
 
-    ``sizes`` are the encoder's hidden and intermediate size. The last layer keeps the first token, which is all that
-    the classifier reads; before it the share after layer l is min(1, c / l^FALL). The first layers so keep all where
-    the target is mild: what is dropped there costs accuracy. At low targets they must drop too, or there would be
-    nothing left for the others. A target that even this costs less than spares the last layer. Raises LTPError for a
-    target that is less than the first layer's attention.
+    The last layer keeps the first token, which is all that most classifiers read; before it the share after layer l is
+    min(1, c / l^FALL). Where the head reads all tokens, the last layer keeps that share too. The first layers so keep
+    all where the target is mild: what is dropped there costs accuracy. At low targets they must drop too, or there
+    would be nothing left for the others. A target that even this costs less than spares the last layer. Raises LTPError
+    for a target that is less than the first layer's attention.
     """
+    falling = layers if sizes.reads_all else layers - 1
 
     def family(position: float) -> list[float]:  # from 0, all tokens, to 2, first tokens only
-        c = (layers - 1) ** FALL * min(1.0, 2.0 - position)
-        return [*(min(1.0, c / layer**FALL) for layer in range(1, layers)), max(0.0, 1.0 - position)]
+        c = falling**FALL * min(1.0, 2.0 - position)
+        shares = [min(1.0, c / layer**FALL) for layer in range(1, falling + 1)]
+        return shares if sizes.reads_all else [*shares, max(0.0, 1.0 - position)]
 
     return family(solve(family, 2.0, target, lengths, sizes))
 
 
 def solve(
-    family: Callable[[float], Sequence[float]], end: float, target: float, lengths: np.ndarray, sizes: tuple[int, int]
+    family: Callable[[float], Sequence[float]], end: float, target: float, lengths: np.ndarray, sizes: flops.Sizes
 ) -> float:
     """The position, from 0 to ``end``, at which a family of falling shares costs ``target``, by bisection.
 
@@ -52,7 +54,7 @@ def solve(
     return high
 
 
-def cost(shares: Sequence[float], lengths: np.ndarray, sizes: tuple[int, int]) -> float:
+def cost(shares: Sequence[float], lengths: np.ndarray, sizes: flops.Sizes) -> float:
     """Relative FLOPs of sentences of ``lengths`` (B,) that keep ``shares`` (L,) of their tokens after each layer."""
     tokens = np.maximum(np.outer(lengths, [1.0, *shares]), 1.0)  # the first token stays: (B, L + 1)
-    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, *sizes)["relative"]
+    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, sizes)["relative"]

@@ -42,8 +42,8 @@ class Budget:
 
     def shares(self, target: float) -> list[float]:
         """(L,) share of its tokens that each layer leaves, for the sample to cost ``target``."""
-        lengths, config = [len(example["input_ids"]) for example in self.examples], self.model.config
-        return shares_for(target, self.model.layers, lengths, (config.hidden_size, config.intermediate_size))
+        lengths = [len(example["input_ids"]) for example in self.examples]
+        return shares_for(target, self.model.layers, lengths, self.model.layout.sizes)
 
     def draw(self, step: int) -> float:
         """The target of a step: evenly distributed on a logarithmic scale, the same whenever seed and step are."""

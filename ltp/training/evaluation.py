@@ -49,14 +49,11 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
             attention_tokens,
             ffn_tokens,
             split["length"],
-            config.hidden_size,
-            config.intermediate_size,
+            trainer.model.layout.sizes,
             trainer.model.rule().needs_scores(config.num_hidden_layers - 1),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
-        share = flops.shares(
-            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
-        )
+        share = flops.shares(attention_tokens, ffn_tokens, split["length"], trainer.model.layout.sizes)
         predictions[name] = {
             "labels": found.label_ids.tolist(),
             "predictions": predicted.tolist(),

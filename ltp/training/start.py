@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification
 from ltp.common.errors import LTPError
 from ltp.models.configuration import LTPConfig
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.results.checkpoint import weight_shapes
+from ltp.results.checkpoint import read_config, weight_shapes
+from ltp.results.encoders import ENCODERS, encoder_type
 from ltp.results.manifest import CONVERSION, METRICS, read_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
@@ -66,7 +67,7 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
     settings = stage.settings
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if settings.dropout is not None:
-        options |= {"hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.dropout}
+        options |= dict.fromkeys(ENCODERS[encoder_type(read_config(folder))].dropout, settings.dropout)
     if stage.name == "base":
         if settings.flops_target is not None:
             raise LTPError("flops_target: the base stage drops no tokens; leave it out")
@@ -109,7 +110,7 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
 
 def _freeze(model: LTPForSequenceClassification, settings: TrainingSettings) -> LTPForSequenceClassification:
     """The model, its word embeddings without gradients where the settings ask for it."""
-    model.encoder.embeddings.word_embeddings.weight.requires_grad_(not settings.freeze_embeddings)
+    model.layout.word_embeddings(model.encoder).weight.requires_grad_(not settings.freeze_embeddings)
     return model
 
 
