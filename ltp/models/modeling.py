@@ -22,6 +22,7 @@ from ltp.models.layouts.registry import layout_class
 from ltp.models.output import LTPOutput
 from ltp.models.packing import mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
+from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
 HALF = (torch.float16, torch.bfloat16)
@@ -170,7 +171,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         where the score is one that the masks are not made for.
         """
         relative, kind = self.config.pruning().is_relative, self.config.base_model_type
-        if temperature is not None and not straight_through and not self.layout.takes_sigmoid_masks:
+        if temperature is not None and not straight_through and not ENCODERS[kind].soft_masks:
             raise LTPError(
                 f"stage soft: {kind} normalises what enters each layer, which undoes soft masks; set a FLOPs target, "
                 "with scoring_mode relative or contribution"
