@@ -16,7 +16,7 @@ from ltp.models.prepacked_linear import LinearFunction, apply_linear, is_wrapped
 from ltp.models.scores import value_norms
 
 
-@dataclass(frozen=True)
+@dataclass
 class Wanted:
     """What the loop wants of one layer's attention.
 

@@ -23,6 +23,7 @@ from ltp.models.output import LTPOutput
 from ltp.models.packing import mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
+from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
 HALF = (torch.float16, torch.bfloat16)
@@ -175,7 +176,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         """
         if temperature is not None and self.config.pruning().is_relative:
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} has no soft masks; expected mean")
-        if temperature is not None and not self.layout.takes_soft_masks:
+        if temperature is not None and not ENCODERS[self.config.base_model_type].soft_masks:
             raise LTPError(
                 f"stage soft: {self.config.base_model_type} normalises what enters each layer, which undoes soft "
                 "masks; set a FLOPs target, with scoring_mode relative or contribution"

@@ -42,6 +42,7 @@ def has_bfloat16() -> bool:
 
 
 DTYPES = (torch.float32, torch.bfloat16) if ON_X86 and has_bfloat16() else (torch.float32,)
+_PLAIN = (nn.Linear, nn.Embedding, nn.LayerNorm)  # layers whose weights say all that they compute
 # The type of `apply_linear` and of what PrepackedWeights.linear_function returns.
 LinearFunction = Callable[..., Sequence[Tensor]]
 
@@ -217,7 +218,7 @@ def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] |
     """
     state: list[Any] = [_steps]
     for layer in layers:
-        if type(layer) not in (nn.Linear, nn.Embedding, nn.LayerNorm) or is_wrapped(layer):
+        if type(layer) not in _PLAIN or is_wrapped(layer):
             return None
         for tensor in layer._parameters.values():  # layer.weight is slow: modules look attributes up in Python
             if tensor is None:  # no bias

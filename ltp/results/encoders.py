@@ -18,7 +18,8 @@ class Encoder:
     ends of the names of two weights: the word embeddings and, with the layer's number, the last product of a layer.
     ``dropout`` are the config keys of the encoder's dropout rates, ``word_size`` is that of the word embeddings' width
     (where it is missing, it is the layers'). ``padded_positions``: positions start after the
-    padding index. ``gated``: the feed-forward has a gate, a third product of the same size.
+    padding index. ``gated``: the feed-forward has a gate, a third product of the same size. ``soft_masks``:
+    multiplying a token's state makes it count less in the layers that follow, as the soft masks of λ want it.
     """
 
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Encoder:
     word_size: str = "hidden_size"
     padded_positions: bool = False
     gated: bool = False
+    soft_masks: bool = True
 
     def key(self, name: str) -> str:
         """This architecture's name of the config key that BERT calls ``name``."""
@@ -58,6 +60,7 @@ ENCODERS = {
         layer="layers.{}.mlp.Wo.weight",
         dropout=("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"),
         gated=True,
+        soft_masks=False,  # the norm before each part of a layer undoes the multiplication
     ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,

@@ -81,8 +81,8 @@ def compute_in_fp32(trainer: LTPTrainer) -> None:
 def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, Any]:
     """Scores, FLOPs and tokens per layer of a saved model on every split but the training's.
 
-    ``checkpoint`` is a model that prunes, or a plain BERT or RoBERTa classifier. Raises LTPError where it does not
-    fit the data, as where its tokenizer is another one, or its outputs are not finite.
+    ``checkpoint`` is a model that prunes, or a plain classifier. Raises LTPError where it does not fit the
+    data, as where its tokenizer is another one, or its outputs are not finite.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # loading takes a moment

@@ -26,7 +26,7 @@ from ltp.text.tokenizer import check_tokenizer
 from ltp.training.recording import TRAIN_LOGITS
 from ltp.training.stage import Stage
 
-# The layer of a classification head whose rows are the labels, in BERT and in RoBERTa.
+# The layer of a classification head whose rows are the labels: BERT's name, which most have, and RoBERTa's.
 HEADS = ("classifier.weight", "classifier.out_proj.weight")
 
 

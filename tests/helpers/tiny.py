@@ -35,7 +35,7 @@ OWN_KEYS: dict[str, dict] = {
     "electra": {"embedding_size": 24},
     **{kind: {"type_vocab_size": 1, "pad_token_id": 1} for kind in ("roberta", *ALIKE)},
 }
-SOFT_KINDS = tuple(kind for kind in KINDS if LAYOUTS[kind].takes_soft_masks)
+SOFT_KINDS = tuple(kind for kind in KINDS if ENCODERS[kind].soft_masks)
 VOCABULARY = 60
 SCORE_LENGTH = 16  # scores are about 1/16, so thresholds up to that remove about half of the tokens
 # One way to prune with each rule; each removes tokens from the sentences of `batch`.

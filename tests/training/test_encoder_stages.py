@@ -8,6 +8,7 @@ from helpers import tiny
 from helpers.tiny_text import save_tokenizer, write_sentences
 from transformers import AutoModelForSequenceClassification
 
+from ltp.common.errors import LTPError
 from ltp.conversion.convert import convert
 from ltp.grid import resources
 from ltp.grid.grid import Grid
@@ -36,7 +37,12 @@ def encoder(request, tmp_path):
 
 def test_a_study_s_stages(encoder, tmp_path):
     folder, base = encoder
-    study = Grid({"tasks": {"rotten_tomatoes": {}}, "model": {"source": "local", "path": str(folder)}})
+    grid = {"tasks": {"rotten_tomatoes": {}}, "model": {"source": "local", "path": str(folder)}}
+    if base.config.model_type not in tiny.SOFT_KINDS + tiny.ALIKE:
+        with pytest.raises(LTPError, match=r"soft\.lambdas: soft masks do not fit modernbert, which normalises"):
+            Grid(grid)
+        grid["soft"] = {"flops_targets": [0.5]}
+    study = Grid(grid)
     shape = resources.encoder_shape(study)
     per_layer = sum(weight.numel() for name, weight in base.named_parameters() if weight.dim() == 2 and ".2." in name)
     assert shape.layers == 4 and shape.hidden == 32 and 0 < shape.matrix_weights <= 4 * per_layer

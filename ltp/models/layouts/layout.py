@@ -73,7 +73,6 @@ class Layout:
     norms_first = False  # whether a LayerNorm stands before each part, rather than after each sum
     needs_positions = False  # whether layers need the tokens' places in their sentences
     reads_all = False  # whether the head reads all tokens that are left, not only the first
-    takes_soft_masks = True  # whether multiplying a token's state makes it count less in the layers that follow
 
     def __init__(self, config: PreTrainedConfig) -> None:
         self.config, self.heads = config, config.num_attention_heads

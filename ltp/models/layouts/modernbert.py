@@ -41,7 +41,6 @@ class ModernBertLayout(Layout):
     has_bert_blocks = False
     norms_first = True
     needs_positions = True
-    takes_soft_masks = False  # the norm before each part undoes the multiplication
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
