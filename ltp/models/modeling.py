@@ -23,14 +23,11 @@ from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
-from ltp.models.blocks import add_and_norm, attend, intermediate
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.embedding import embed
+from ltp.models.encoder import encode
 from ltp.models.output import LTPOutput
-from ltp.models.packing import sequence_starts
 from ltp.models.prepacked_linear import PrepackedWeights
-from ltp.models.scores import importance
-from ltp.models.straight_through import StraightThroughMasks
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
@@ -70,7 +67,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             self.threshold_deltas = nn.Parameter(self._initial_thresholds())
         self.soft_temperature: float | None = None
         self.straight_through = False
-        self._prepacked = PrepackedWeights()
+        self.prepacked = PrepackedWeights()
         self.post_init()
 
     @torch.no_grad()
@@ -155,11 +152,11 @@ class LTPForSequenceClassification(PreTrainedModel):
 
     def train(self, mode: bool = True) -> LTPForSequenceClassification:
         """As nn.Module's; also drops the prepacked weights."""
-        self._prepacked.clear()
+        self.prepacked.clear()
         return super().train(mode)
 
     def _apply(self, *arguments, **options):
-        self._prepacked.clear()  # the weights move, or change their precision
+        self.prepacked.clear()  # the weights move, or change their precision
         deltas = getattr(self, "threshold_deltas", None)
         exact = None if deltas is None else deltas.detach().clone()
         super()._apply(*arguments, **options)
@@ -199,69 +196,16 @@ class LTPForSequenceClassification(PreTrainedModel):
         tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
         if not return_kept:
             tokens.indices = None
-        original_lengths = tokens.lengths
-        sigmoid = self.training and self.soft_temperature is not None and not self.straight_through
-        thresholds, rule = self.thresholds(), None if sigmoid else self.rule()
-        masks = None
-        if self.training and self.soft_temperature is not None and self.straight_through:
-            masks = StraightThroughMasks(rule, thresholds, self.soft_temperature, tokens)
-        linear = self._prepacked.linear_function(tokens.hidden)
-        kept = torch.zeros_like(input_ids).view(-1) if return_kept else None
-        regulariser = tokens.hidden.new_zeros(()) if sigmoid else None
-        attention_tokens, ffn_tokens = [], []
-
-        for index, layer in enumerate(self.encoder.encoder.layer):
-            attention_tokens.append(tokens.lengths)
-            scored, last = sigmoid or rule.needs_scores(index), index == self.layers - 1
-            if masks is not None:
-                masks.enter(tokens)
-            gram = None
-            if scored and self.config.scoring_mode == "contribution":
-                gram = self._prepacked.head_gram(layer.attention.output.dense, self.heads)
-            context, received = attend(
-                linear, layer.attention.self, tokens, self.heads, return_received=scored, gram=gram,
-                first_only=last and not scored, key_masks=None if masks is None else masks.values,
-            )  # fmt: skip
-            rows = row_mask = None
-            if sigmoid:
-                scores = importance(received, self.heads, self.config.score_length)
-                row_mask = pruners.soft_mask(scores, thresholds[index], self.soft_temperature)  # (T,)
-                regulariser = regulariser + row_mask.sum() / (original_lengths.shape[0] * self.config.score_length)
-            elif masks is not None:
-                rows = masks.live_rows()
-            elif rule.is_active(index):
-                rows = rule.keep_indices(index, received, tokens, original_lengths)
-            if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
-                context = context if last and not scored else context.index_select(0, rows)
-                tokens = tokens.select(rows)
-            if masks is not None:
-                masks.decide(index, received, tokens, rows)
-            ffn_tokens.append(tokens.lengths)
-            if kept is not None:
-                kept[tokens.indices] += 1
-            residual = tokens.hidden
-            if last:  # the classifier reads the first tokens only: (B, H)
-                first = sequence_starts(tokens.lengths)
-                residual = residual.index_select(0, first)
-                context = context if context.shape[0] == len(first) else context.index_select(0, first)
-                row_mask = None if row_mask is None else row_mask.index_select(0, first)
-            attended = add_and_norm(linear, layer.attention.output, context, residual)
-            widened = intermediate(linear, layer.intermediate, attended)
-            hidden = add_and_norm(linear, layer.output, widened, attended)
-            tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
-
-        logits, relative_flops = self._classify(tokens.hidden), None
-        if masks is not None:
-            attention_tokens, ffn_tokens = masks.counts()
-            relative_flops = masks.relative_flops(self.config.hidden_size, self.config.intermediate_size)
+        encoded = encode(self, tokens, input_ids.numel() if return_kept else None)
+        logits = self._classify(encoded.tokens.hidden)
         return LTPOutput(
             loss=None if labels is None else self._loss(logits, labels),
             logits=logits,
-            attention_tokens=torch.stack(attention_tokens, 1),
-            ffn_tokens=torch.stack(ffn_tokens, 1),
-            regulariser=regulariser,
-            relative_flops=relative_flops,
-            kept=None if kept is None else kept.view_as(input_ids),
+            attention_tokens=encoded.attention_tokens,
+            ffn_tokens=encoded.ffn_tokens,
+            regulariser=encoded.regulariser,
+            relative_flops=encoded.relative_flops,
+            kept=None if encoded.kept is None else encoded.kept.view_as(input_ids),
         )
 
     def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:

@@ -101,7 +101,7 @@ def test_a_model_in_bfloat16_keeps_its_thresholds_and_nearly_its_answers(mode):
         with torch.inference_mode():
             found, expected = model(**batch), exact(**batch)
         if torch.bfloat16 in linear.DTYPES:
-            assert model._prepacked._by_layers
+            assert model.prepacked._by_layers
         logits.append(((found.logits - expected.logits).abs().max() / expected.logits.abs().max()).item())
         tokens.append((found.ffn_tokens - expected.ffn_tokens).abs().sum().item() / expected.ffn_tokens.sum().item())
     assert 0 < np.median(logits) < 0.1 and np.median(tokens) < 0.05
@@ -190,7 +190,7 @@ def test_writes_that_torch_does_not_count_are_noticed(change, which):
     dense.bias.data.normal_()
     with torch.no_grad():
         before = model(**batch).logits
-        assert model._prepacked._by_layers
+        assert model.prepacked._by_layers
         weights = model.bert.encoder.parameters() if which == "all" else [getattr(dense, which.split()[1])]
         for weight in weights:
             change(weight)
@@ -245,8 +245,8 @@ def test_moving_a_model_lets_go():
     model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), tiny.PRUNING["absolute_threshold"])
     with torch.no_grad():
         model(**tiny.batch(tiny.sentences([5, 9])))
-        assert model._prepacked._by_layers
-        assert not model.double()._prepacked._by_layers
+        assert model.prepacked._by_layers
+        assert not model.double().prepacked._by_layers
         assert model(**tiny.batch(tiny.sentences([5, 9]))).logits.dtype == torch.float64
 
 
@@ -387,11 +387,11 @@ def test_a_model_copies_saves_and_loads_as_before(tmp_path):
     batch = tiny.batch(tiny.sentences([5, 9, 12]))
     with torch.no_grad():
         expected = model(**batch).logits
-        assert model._prepacked._by_layers
+        assert model.prepacked._by_layers
         model.save_pretrained(tmp_path)
         pickled = pickle.loads(pickle.dumps(model))
         for other in (copy.deepcopy(model), pickled, LTPForSequenceClassification.from_pretrained(tmp_path)):
-            assert not other._prepacked._by_layers
+            assert not other.prepacked._by_layers
             torch.testing.assert_close(other(**batch).logits, expected, rtol=0, atol=0)
 
 
