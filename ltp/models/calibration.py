@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ltp.common.errors import LTPError
 from ltp.models import flops
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import Rule, keep_above
 from ltp.models.schedule import shares_for
@@ -28,7 +28,7 @@ MAX_EVALUATIONS = 40
 MAX_STEP = 25.0  # of a logarithm of scores, which range from 1e-9 to some hundreds
 
 
-def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], target: float) -> float:
+def calibrate(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float) -> float:
     """Set a model's thresholds so that the batches' sentences cost ``target`` of their FLOPs; returns what they cost.
 
     The tokens that each layer keeps follow :func:`ltp.models.schedule.shares_for`. Raises LTPError for a model without
@@ -36,14 +36,15 @@ def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], tar
     """
     lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches]).cpu().numpy()
     config = model.config
-    shares = shares_for(target, model.layers, lengths, (config.hidden_size, config.intermediate_size))
+    sizes = config.hidden_size, config.intermediate_size
+    shares = shares_for(target, model.layers, lengths, sizes, model.first_only)
     keep_shares(model, batches[0], shares)
     # What costs the target at equal shares in every sentence costs a little else at equal thresholds.
     return shift_to_target(model, batches, target)[1]
 
 
 @torch.no_grad()
-def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Sequence[float]) -> None:
+def keep_shares(model: LTPPreTrainedModel, batch: Batch, shares: Sequence[float]) -> None:
     """Set the thresholds so that each layer leaves ``shares`` (L,) of the batch's tokens, first tokens among them.
 
     The shares are of all tokens of the batch together; sentences keep more or fewer. Each threshold lies halfway
@@ -65,12 +66,12 @@ def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Seque
 class _Quantiles(Rule):
     """Keeps given shares of the tokens, and notes the thresholds that do so in ``thresholds``."""
 
-    model: LTPForSequenceClassification
+    model: LTPPreTrainedModel
     shares: Sequence[float]
     relative: bool
     thresholds: list[float]
 
-    def __init__(self, model: LTPForSequenceClassification, shares: Sequence[float]) -> None:
+    def __init__(self, model: LTPPreTrainedModel, shares: Sequence[float]) -> None:
         super().__init__("absolute_threshold")
         relative = model.config.pruning().is_relative
         all_kept, first_kept = (KEEP_ALL, KEEP_FIRST) if relative else (0.0, ABOVE_ALL)
@@ -107,9 +108,7 @@ class _Quantiles(Rule):
 
 
 @torch.no_grad()
-def shift_to_target(
-    model: LTPForSequenceClassification, batches: Sequence[Batch], target: float
-) -> tuple[float, float]:
+def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float) -> tuple[float, float]:
     """Add one constant to all thresholds that depend on scores, so that the sentences cost ``target`` of their FLOPs.
 
     Returns the constant and the relative FLOPs that it gives, within TOLERANCE where scores lie densely enough. Raises
@@ -155,7 +154,7 @@ def shift_to_target(
     return shift, found
 
 
-def measure(model: LTPForSequenceClassification, batches: Sequence[Batch]) -> float:
+def measure(model: LTPPreTrainedModel, batches: Sequence[Batch]) -> float:
     """Relative FLOPs of the batches' sentences with tokens removed (sum over sentences ÷ sum over sentences)."""
     counts: list[tuple[Tensor, Tensor, Tensor]] = []
     with _evaluating(model), torch.no_grad():
@@ -169,13 +168,13 @@ def measure(model: LTPForSequenceClassification, batches: Sequence[Batch]) -> fl
     ]
 
 
-def _require_thresholds(model: LTPForSequenceClassification) -> None:
+def _require_thresholds(model: LTPPreTrainedModel) -> None:
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
 
 
 @contextmanager
-def _evaluating(model: LTPForSequenceClassification) -> Iterator[None]:
+def _evaluating(model: LTPPreTrainedModel) -> Iterator[None]:
     """The model in evaluation mode for a while."""
     training = model.training
     model.eval()

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from ltp.models.blocks import add_and_norm, attend, intermediate
+from ltp.models.last_states import ExpectedStates, LastStates
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import soft_mask
 from ltp.models.scores import importance
 from ltp.models.straight_through import StraightThroughMasks
 
 if TYPE_CHECKING:
-    from ltp.models.modeling import LTPForSequenceClassification
+    from ltp.models.modeling import LTPPreTrainedModel
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Encoded:
     """What the last layer leaves, and what each layer processed.
 
     ``tokens`` are those left after the last layer's decision; with ``first_only`` their ``hidden`` is (B, H), of the
-    first tokens. The rest is as in :class:`ltp.models.output.LTPOutput`.
+    first tokens; without, ``states`` are those of all tokens that came in, dropped ones too. The rest is as in
+    :class:`ltp.models.output.LTPOutput`.
     """
 
     tokens: PackedTokens
@@ -35,10 +37,11 @@ class Encoded:
     kept: Tensor | None  # (B·N,) by each token's index in the padded input
     regulariser: Tensor | None
     relative_flops: Tensor | None
+    states: Tensor | None = None  # (T, H)
 
 
 def encode(
-    model: LTPForSequenceClassification, tokens: PackedTokens, places: int | None = None, first_only: bool = True
+    model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None = None, first_only: bool = True
 ) -> Encoded:
     """Run embedded tokens through a pruning model's layers, dropping tokens by its rule or weighing them by its masks.
 
@@ -56,7 +59,10 @@ def encode(
     linear = model.prepacked.linear_function(tokens.hidden)
     kept = None if places is None else tokens.seq_ids.new_zeros(places)
     regulariser = tokens.hidden.new_zeros(()) if sigmoid else None
+    last_states = None if first_only or sigmoid else LastStates(tokens.hidden)
+    expected = None if first_only or not sigmoid else ExpectedStates(tokens.hidden)
     attention_tokens, ffn_tokens = [], []
+    leaving = tokens.hidden  # (T, H) in what state the tokens would leave if the next layer dropped them
 
     for index, layer in enumerate(model.encoder.encoder.layer):
         attention_tokens.append(tokens.lengths)
@@ -74,12 +80,16 @@ def encode(
         if sigmoid:
             scores = importance(received, heads, config.score_length)
             row_mask = soft_mask(scores, thresholds[index], model.soft_temperature)  # (T,)
+            if expected is not None:
+                expected.weigh(row_mask)
             regulariser = regulariser + row_mask.sum() / (original_lengths.shape[0] * config.score_length)
         elif masks is not None:
             rows = masks.live_rows()
         elif rule.is_active(index):
             rows = rule.keep_indices(index, received, tokens, original_lengths)
         if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
+            if last_states is not None:
+                last_states.drop(leaving, rows)
             context = context if narrow and not scored else context.index_select(0, rows)
             tokens = tokens.select(rows)
         if masks is not None:
@@ -96,12 +106,26 @@ def encode(
         attended = add_and_norm(linear, layer.attention.output, context, residual)
         widened = intermediate(linear, layer.intermediate, attended)
         hidden = add_and_norm(linear, layer.output, widened, attended)
+        if expected is not None:
+            expected.update(hidden)
+        if last_states is not None:
+            leaving = hidden
+            if masks is not None:
+                # A token that this layer drops leaves as it came; its mask learns what the layer would have given it.
+                # As a key of the next layer, without weight, it is what it would have become.
+                stays = masks.values[:, None].to(hidden.dtype)
+                leaving = stays * hidden + (1 - stays) * residual
+                hidden = torch.where(stays > 0.5, leaving, hidden)
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
+    states = expected.all() if expected is not None else None
+    if last_states is not None:
+        states = last_states.all(leaving)
     relative_flops = None
     if masks is not None:
         attention_tokens, ffn_tokens = masks.counts()
         relative_flops = masks.relative_flops(config.hidden_size, config.intermediate_size)
     return Encoded(
-        tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser, relative_flops
-    )
+        tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser, relative_flops,
+        states,
+    )  # fmt: skip

@@ -43,16 +43,21 @@ def relative_flops(
     return pruned.sum() / _encoder_macs(dense_tokens, dense_tokens, *sizes).sum()
 
 
-def executed_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int, last_scores: bool):
+def executed_macs(
+    attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int, last_scores: bool, first_only: bool = True
+):
     """Multiply-accumulates that this implementation really computes for each sentence (…,); arguments as above.
 
     Two things are cheaper than in the formula of :func:`encoder_macs`: a token that is dropped is dropped before the
     attention's output projection, and the last layer computes only what the classifier reads, the first token's row.
-    ``last_scores``: the last layer scores its tokens, for which it needs the attention of all of them.
+    ``last_scores``: the last layer scores its tokens, for which it needs the attention of all of them. Without
+    ``first_only`` the head reads all tokens, and the last layer computes the rows of all that it keeps.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
     hidden, wide = float(hidden_size), float(intermediate_size)
     layers = 2 * hidden * n**2 + 3 * hidden**2 * n + (hidden**2 + 2 * hidden * wide) * left
+    if not first_only:
+        return layers.sum(-1)
     last = n[..., -1]
     attention = 2 * hidden * last**2 + 3 * hidden**2 * last
     if not last_scores:
@@ -61,7 +66,13 @@ def executed_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_s
 
 
 def summarise(
-    attention_tokens, ffn_tokens, lengths, hidden_size: int, intermediate_size: int, last_scores: bool = False
+    attention_tokens,
+    ffn_tokens,
+    lengths,
+    hidden_size: int,
+    intermediate_size: int,
+    last_scores: bool = False,
+    first_only: bool = True,
 ) -> dict[str, float]:
     """GFLOPs of a mean sentence, those without pruning, and their ratio (sum over sentences, not mean of ratios).
 
@@ -73,7 +84,7 @@ def summarise(
     """
     dense_tokens = np.broadcast_to(np.asarray(lengths)[:, None], np.shape(attention_tokens))
     pruned = encoder_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size)
-    executed = executed_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size, last_scores)
+    executed = executed_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size, last_scores, first_only)
     dense = encoder_macs(dense_tokens, dense_tokens, hidden_size, intermediate_size)
     return {
         "gflops": 2e-9 * float(pruned.mean()),

@@ -1,11 +1,14 @@
-"""LTPForSequenceClassification: an encoder that drops unimportant tokens from layer to layer.
+"""An encoder that drops unimportant tokens from layer to layer, and the classifier of sentences on it.
+
+The models whose heads read all tokens are in ltp.models.heads.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, L layers, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +28,17 @@ from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
 from ltp.models.configuration import LTPConfig, require_supported
 from ltp.models.embedding import embed
-from ltp.models.encoder import encode
+from ltp.models.encoder import Encoded, encode
 from ltp.models.output import LTPOutput
+from ltp.models.packing import PackedTokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
 
 
-class LTPForSequenceClassification(PreTrainedModel):
-    """A Hugging Face BERT or RoBERTa classifier with learned token pruning.
+class LTPPreTrainedModel(PreTrainedModel):
+    """A Hugging Face BERT or RoBERTa model with learned token pruning: all but its head's forward pass.
 
     Differences from the base model: the encoder runs on packed tokens; every layer scores its tokens by the attention
     that they receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
@@ -53,10 +57,12 @@ class LTPForSequenceClassification(PreTrainedModel):
     config_class = LTPConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    base_models: ClassVar[Mapping[str, type[PreTrainedModel]]]  # base_model_type -> the library's class
+    first_only: ClassVar[bool] = True  # whether the head reads each sentence's first token only
 
     def __init__(self, config: LTPConfig):
         super().__init__(config)
-        base = BASE_MODELS[config.base_model_type](config.base_config())
+        base = self.base_models[config.base_model_type](config.base_config())
         for name, module in base.named_children():
             self.add_module(name, module)
         self.num_labels = config.num_labels
@@ -81,8 +87,8 @@ class LTPForSequenceClassification(PreTrainedModel):
             init.zeros_(module.token_type_ids)
 
     @classmethod
-    def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> LTPForSequenceClassification:
-        """Wrap a Hugging Face classifier; the weights are shared, not copied.
+    def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> Self:
+        """Wrap a Hugging Face model with the same head; the weights are shared, not copied.
 
         Raises LTPError for an architecture without BERT's layer layout.
         """
@@ -96,10 +102,10 @@ class LTPForSequenceClassification(PreTrainedModel):
         return model.train(base.training)
 
     def to_base(self) -> PreTrainedModel:
-        """The encoder as a plain Hugging Face classifier, without pruning; the weights are shared, not copied."""
+        """A plain Hugging Face model with the same head, without pruning; the weights are shared, not copied."""
         config = self.config.base_config()
         with torch.device("meta"):
-            base = BASE_MODELS[self.config.base_model_type](config)
+            base = self.base_models[self.config.base_model_type](config)
         for name, _ in list(base.named_children()):
             base.add_module(name, getattr(self, name))
         return base.train(self.training)
@@ -150,7 +156,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
         return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
 
-    def train(self, mode: bool = True) -> LTPForSequenceClassification:
+    def train(self, mode: bool = True) -> Self:
         """As nn.Module's; also drops the prepacked weights."""
         self.prepacked.clear()
         return super().train(mode)
@@ -177,6 +183,49 @@ class LTPForSequenceClassification(PreTrainedModel):
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} does not fit these soft masks; expected {fix}")
         self.soft_temperature, self.straight_through = temperature, straight_through
 
+    def _encode(
+        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None, return_kept: bool
+    ) -> tuple[Encoded, Tensor]:
+        """Run padded sentences (B, N) through the encoder; with it each token's index (T,) into B·N.
+
+        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens.
+        """
+        if input_ids.shape[0] == 0:
+            return self._encode_nothing(input_ids, return_kept)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
+        indices = tokens.indices
+        if not return_kept:
+            tokens.indices = None
+        return encode(self, tokens, input_ids.numel() if return_kept else None, self.first_only), indices
+
+    def _encode_nothing(self, input_ids: Tensor, return_kept: bool) -> tuple[Encoded, Tensor]:
+        hidden = self.encoder.embeddings.word_embeddings.weight[:0]  # (0, H), in the weights' precision and place
+        no_tokens, counts = input_ids.new_zeros(0), input_ids.new_zeros(0, self.layers)
+        soft = self.training and self.soft_temperature is not None
+        return Encoded(
+            PackedTokens(hidden, no_tokens, no_tokens), counts, counts, no_tokens if return_kept else None,
+            hidden.new_zeros(()) if soft else None, None, None if self.first_only else hidden,
+        ), no_tokens  # fmt: skip
+
+    @staticmethod
+    def _counts(encoded: Encoded, input_ids: Tensor) -> dict[str, Tensor | None]:
+        """What the outputs of all models say beside loss and logits."""
+        return {
+            "attention_tokens": encoded.attention_tokens,
+            "ffn_tokens": encoded.ffn_tokens,
+            "regulariser": encoded.regulariser,
+            "relative_flops": encoded.relative_flops,
+            "kept": None if encoded.kept is None else encoded.kept.view_as(input_ids),
+        }
+
+
+class LTPForSequenceClassification(LTPPreTrainedModel):
+    """A Hugging Face BERT or RoBERTa classifier of sentences with learned token pruning."""
+
+    base_models = BASE_MODELS
+
     def forward(
         self,
         input_ids: Tensor,
@@ -187,41 +236,13 @@ class LTPForSequenceClassification(PreTrainedModel):
     ) -> LTPOutput:
         """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` each token's layers.
 
-        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens.
+        No sentences (B = 0) give outputs of that size; the loss, a mean of nothing, is NaN, as torch has it. Raises
+        LTPError for a sentence without tokens.
         """
-        if input_ids.shape[0] == 0:
-            return self._empty_output(input_ids, labels, return_kept)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
-        if not return_kept:
-            tokens.indices = None
-        encoded = encode(self, tokens, input_ids.numel() if return_kept else None)
+        encoded, _ = self._encode(input_ids, attention_mask, token_type_ids, return_kept)
         logits = self._classify(encoded.tokens.hidden)
-        return LTPOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            attention_tokens=encoded.attention_tokens,
-            ffn_tokens=encoded.ffn_tokens,
-            regulariser=encoded.regulariser,
-            relative_flops=encoded.relative_flops,
-            kept=None if encoded.kept is None else encoded.kept.view_as(input_ids),
-        )
-
-    def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:
-        """The output for no sentences. The loss, a mean of nothing, is NaN, as torch has it."""
-        no_tokens = self.encoder.embeddings.word_embeddings.weight[:0]  # (0, H), in the weights' precision and place
-        logits = self._classify(no_tokens)
-        counts = input_ids.new_zeros(0, self.layers)
-        soft = self.training and self.soft_temperature is not None
-        return LTPOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            attention_tokens=counts,
-            ffn_tokens=counts,
-            regulariser=logits.new_zeros(()) if soft else None,
-            kept=torch.zeros_like(input_ids) if return_kept else None,
-        )
+        loss = None if labels is None else self._loss(logits, labels)
+        return LTPOutput(loss=loss, logits=logits, **self._counts(encoded, input_ids))
 
     def _classify(self, first: Tensor) -> Tensor:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""

@@ -14,13 +14,16 @@ from ltp.common.errors import LTPError
 from ltp.models import flops
 
 
-def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: tuple[int, int]) -> list[float]:
+def shares_for(
+    target: float, layers: int, lengths: np.ndarray, sizes: tuple[int, int], first_only: bool = True
+) -> list[float]:
     """Share of a sentence's tokens left after each layer (L,), for sentences of ``lengths`` (B,) to cost ``target``.
 
     ``sizes`` are the encoder's hidden and intermediate size. The last layer keeps the first token, which is all that
     the classifier reads; before it the share is 1 / (1 + p·(l − 1) + p²/16). The first layer so keeps nearly all where
     the target is mild: what is dropped there costs accuracy. At low targets it must drop too, most of all from long
     text, or there would be nothing left for the others. A target that p = 0 does not cost spares the last layer.
+    Without ``first_only`` the head reads all tokens, and the last layer keeps what the formula says like the others.
     Raises LTPError for a target that is less than the first layer's attention.
     """
 
@@ -28,7 +31,8 @@ def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: tuple[int
         if position >= 2.0:
             return [0.0] * layers
         p = math.tan(math.pi / 2 * max(0.0, position - 1.0))
-        return [*(1.0 / (1.0 + p * layer + p**2 / 16) for layer in range(layers - 1)), max(0.0, 1.0 - position)]
+        shares = [1.0 / (1.0 + p * layer + p**2 / 16) for layer in range(layers)]
+        return [*shares[:-1], max(0.0, 1.0 - position)] if first_only else shares
 
     return family(solve(family, 2.0, target, lengths, sizes))
 

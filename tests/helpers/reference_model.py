@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 
 
 @dataclass
 class Sentence:
-    """What one sentence gives: logits (1, C), layers that each token lived through (N,), and the soft masks' sum.
+    """What one sentence gives: logits (1, C), or (N, C) of heads that read all tokens; layers that each token lived through (N,), and the soft masks' sum.
 
     The counts of tokens are numbers; under straight-through masks they are tensors with gradients.
     """
@@ -29,7 +29,7 @@ class Sentence:
 
 
 def forward(
-    model: LTPForSequenceClassification,
+    model: LTPPreTrainedModel,
     ids: Tensor,
     types: Tensor | None = None,
     temperature: float | None = None,
@@ -44,6 +44,7 @@ def forward(
     weights = torch.ones(count, dtype=hidden.dtype)  # straight-through masks, multiplied from layer to layer
     kept, masks = torch.zeros(count, dtype=torch.long), hidden.new_zeros(())
     attention_tokens, ffn_tokens = [], []
+    states, inputs, soft_masks = hidden[0], [], []  # (N, H) each token's last state; what soft masks need for it
     for number, layer in enumerate(model.encoder.encoder.layer, start=1):
         attention_tokens.append(weights.sum() if straight_through else int(alive.sum()))
         attention = layer.attention.self
@@ -65,6 +66,7 @@ def forward(
         received = received.sum(0)
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
         attended = layer.attention.output(context, hidden)
+        inputs.append(states)
         hidden = layer.output(layer.intermediate(attended), attended)
         if straight_through:
             scores = relative(received.detach(), alive)
@@ -73,19 +75,34 @@ def forward(
             mask = stay.to(soft.dtype) + soft - soft.detach()
             weights = weights * torch.cat([torch.ones_like(mask[:1]), mask[1:]])
             alive = weights > 0.5
+            if not model.first_only:
+                states = weights[:, None] * hidden[0] + (1 - weights)[:, None] * states
+                hidden = torch.where(alive[:, None], states, hidden[0])[None]
         elif temperature is not None:
             scores = received / (heads * config.score_length)
             mask = torch.sigmoid((scores - threshold(model, number)) / temperature)
+            states = hidden[0]
+            soft_masks.append(mask)
             hidden, masks = hidden * mask[:, None], masks + mask.sum()
         elif config.prune_mode != "none":
             alive = alive & keep(model, number, received.detach(), alive, count)
+        if temperature is None:
+            states = torch.where(alive[:, None], hidden[0], states)
         ffn_tokens.append(weights.sum() if straight_through else int(alive.sum()))
         kept += alive
     assert len(ffn_tokens) == layers
-    return Sentence(classify(model, hidden), kept, attention_tokens, ffn_tokens, masks)
+    for mask, before in zip(soft_masks[::-1], inputs[::-1], strict=False):  # dropped with probability 1 − mask
+        states = mask[:, None] * states + (1 - mask)[:, None] * before
+    logits = classify(model, hidden) if model.first_only else classify_tokens(model, states)
+    return Sentence(logits, kept, attention_tokens, ffn_tokens, masks)
 
 
-def threshold(model: LTPForSequenceClassification, number: int) -> Tensor:
+def classify_tokens(model: LTPPreTrainedModel, states: Tensor) -> Tensor:
+    """(N, C) logits from every token."""
+    return model.qa_outputs(states) if hasattr(model, "qa_outputs") else model.classifier(model.dropout(states))
+
+
+def threshold(model: LTPPreTrainedModel, number: int) -> Tensor:
     """The learned threshold of layer ``number``, from 1."""
     return torch.tensor(model.config.final_token_threshold * number / model.layers) + model.threshold_deltas[number - 1]
 
@@ -96,7 +113,7 @@ def relative(received: Tensor, alive: Tensor) -> Tensor:
     return logs - logs[alive].mean()
 
 
-def keep(model: LTPForSequenceClassification, number: int, received: Tensor, alive: Tensor, count: int) -> Tensor:
+def keep(model: LTPPreTrainedModel, number: int, received: Tensor, alive: Tensor, count: int) -> Tensor:
     """(N,) bool: the tokens that layer ``number`` leaves alive."""
     config, layers = model.config, model.layers
     if config.prune_mode == "topk":
@@ -120,7 +137,7 @@ def keep(model: LTPForSequenceClassification, number: int, received: Tensor, ali
     return stay
 
 
-def classify(model: LTPForSequenceClassification, hidden: Tensor) -> Tensor:
+def classify(model: LTPPreTrainedModel, hidden: Tensor) -> Tensor:
     """(1, C) logits from the first token."""
     if model.config.base_model_type == "bert":
         return model.classifier(model.dropout(model.bert.pooler(hidden)))

@@ -7,22 +7,14 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    PreTrainedModel,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
+from transformers import BertConfig, PreTrainedModel, RobertaConfig
 
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.loading import MODELS
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.settings.pruning import PruningSettings
 
 KINDS = ("bert", "roberta")
-CLASSES = {
-    "bert": (BertConfig, BertForSequenceClassification),
-    "roberta": (RobertaConfig, RobertaForSequenceClassification),
-}
+CONFIGS = {"bert": BertConfig, "roberta": RobertaConfig}
 VOCABULARY = 60
 SCORE_LENGTH = 16  # scores are about 1/16, so thresholds up to that remove about half of the tokens
 # One way to prune with each rule; each removes tokens from the sentences of `batch`.
@@ -37,10 +29,12 @@ PRUNING = {
 RELATIVE_THRESHOLDS = (-0.6, -0.3, -0.2, 0.1)
 
 
-def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **config) -> PreTrainedModel:
-    """A random BERT or RoBERTa classifier in evaluation mode, without dropout."""
+def base_model(
+    kind: str, layers: int = 4, labels: int = 3, seed: int = 0, head: str = "SequenceClassification", **config
+) -> PreTrainedModel:
+    """A random BERT or RoBERTa in evaluation mode, without dropout; by its head a classifier of sentences."""
     torch.manual_seed(seed)
-    config_class, model_class = CLASSES[kind]
+    config_class, model_class = CONFIGS[kind], MODELS[head][1].base_models[kind]
     keys = {
         "vocab_size": VOCABULARY,
         "hidden_size": 32,
@@ -49,7 +43,7 @@ def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **con
         "intermediate_size": 64,
         "max_position_embeddings": 40,
         "type_vocab_size": 2 if kind == "bert" else 1,
-        "num_labels": labels,
+        "num_labels": 2 if head == "QuestionAnswering" else labels,
         "initializer_range": 0.4,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
@@ -57,15 +51,19 @@ def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **con
     return model_class(config_class(**{**keys, **config})).eval()
 
 
-def pruning_model(kind: str, mode: str = "absolute_threshold", **config) -> LTPForSequenceClassification:
+def pruning_model(
+    kind: str, mode: str = "absolute_threshold", head: str = "SequenceClassification", **config
+) -> LTPPreTrainedModel:
     """The same, pruned by PRUNING[mode], in double precision: no decision then hangs on rounding."""
-    return LTPForSequenceClassification.from_base(base_model(kind, **config), PRUNING[mode]).double()
+    return MODELS[head][1].from_base(base_model(kind, head=head, **config), PRUNING[mode]).double()
 
 
-def scored_model(kind: str, scoring_mode: str, mode: str = "absolute_threshold") -> LTPForSequenceClassification:
+def scored_model(
+    kind: str, scoring_mode: str, mode: str = "absolute_threshold", head: str = "SequenceClassification"
+) -> LTPPreTrainedModel:
     """The same with another score; in mode ``absolute_threshold`` pruned by RELATIVE_THRESHOLDS."""
     pruning = replace(PRUNING[mode], scoring_mode=scoring_mode)
-    model = LTPForSequenceClassification.from_base(base_model(kind), pruning).double()
+    model = MODELS[head][1].from_base(base_model(kind, head=head), pruning).double()
     if mode == "absolute_threshold":
         model.threshold_deltas.data = torch.tensor(RELATIVE_THRESHOLDS, dtype=torch.double)
     return model
