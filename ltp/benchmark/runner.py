@@ -23,7 +23,7 @@ from ltp.benchmark.table import COLUMNS, operating_points
 from ltp.benchmark.texts import read_texts
 from ltp.common.errors import LTPError
 from ltp.common.machine import cpu_threads
-from ltp.export.export import calibration_batches
+from ltp.export.export import calibration_batches, require_classifier
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.manifest import METRICS
@@ -132,6 +132,7 @@ def load_model(name: str) -> LTPForSequenceClassification:
     if name in SHAPES:
         return random_model(name)
     model = load_pruned(name)
+    require_classifier(model, name, "timings are of")
     if model.config.prune_mode == "none":
         raise LTPError(f"{name}: does not prune; give a run that does, or one of {', '.join(SHAPES)}")
     return model

@@ -57,7 +57,7 @@ class LTPForTokenClassification(LTPPreTrainedModel):
 
 
 class LTPForQuestionAnswering(LTPPreTrainedModel):
-    """A Hugging Face BERT or RoBERTa that finds the first and the last token of an answer, and learned token pruning."""
+    """A Hugging Face BERT or RoBERTa that finds an answer's first and last token, and learned token pruning."""
 
     base_models = SPAN_MODELS
     first_only = False

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ltp.models.calibration import calibrate, measure, shift_to_target
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.settings.training import TrainingSettings
 from ltp.training.collator import pad
 from ltp.training.evaluation import compute_in_fp32
@@ -28,7 +28,7 @@ class Budget:
     ``split`` is the training split, of which a sample of SENTENCES is used, the same whenever the seed is.
     """
 
-    def __init__(self, model: LTPForSequenceClassification, split: Any, settings: TrainingSettings) -> None:
+    def __init__(self, model: LTPPreTrainedModel, split: Any, settings: TrainingSettings) -> None:
         self.model, self.target = model, settings.flops_target or 1.0
         generator = torch.Generator().manual_seed(settings.seed)
         rows = torch.randperm(len(split), generator=generator)[:SENTENCES].tolist()

@@ -16,7 +16,8 @@ from ltp.models.modeling import LTPPreTrainedModel
 
 @dataclass
 class Sentence:
-    """What one sentence gives: logits (1, C), or (N, C) of heads that read all tokens; layers that each token lived through (N,), and the soft masks' sum.
+    """What one sentence gives: logits (1, C), or (N, C) of heads that read all tokens; layers that each token lived
+    through (N,); and the soft masks' sum.
 
     The counts of tokens are numbers; under straight-through masks they are tensors with gradients.
     """
