@@ -131,8 +131,7 @@ def load_model(name: str) -> LTPForSequenceClassification:
     """A run that prunes, or a shape with random weights. Raises LTPError for a model that does not prune."""
     if name in SHAPES:
         return random_model(name)
-    model = load_pruned(name)
-    require_classifier(model, name, "timings are of")
+    model = require_classifier(load_pruned(name), name, "timings are of")
     if model.config.prune_mode == "none":
         raise LTPError(f"{name}: does not prune; give a run that does, or one of {', '.join(SHAPES)}")
     return model

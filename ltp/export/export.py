@@ -71,7 +71,7 @@ def export(
     splits, info = load(data) if data else ({}, None)
     model = load_pruned(run, info)
     if data:
-        require_classifier(model, run, "ONNX files are made of")
+        classifier = require_classifier(model, run, "ONNX files are made of")
         check_tokenizer(run, data, info)
     output.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -81,19 +81,20 @@ def export(
     if onnx or int8:
         split = splits.get("validation", splits["train"])
         if onnx:
-            lines.append(_write(model, info, split, output / ONNX))
+            lines.append(_write(classifier, info, split, output / ONNX))
         if int8:
             text = calibration_batches(splits["train"], model.config.pad_token_id)
-            lines.append(_write(model, info, split, output / INT8, text))
+            lines.append(_write(classifier, info, split, output / INT8, text))
     _load_tokenizer(run).save_pretrained(output)
     return lines
 
 
-def require_classifier(model: LTPPreTrainedModel, name: str | Path, what: str) -> None:
-    """Raise LTPError for a model whose head reads all tokens, with ``what`` only classifiers of sentences can do."""
-    if not model.first_only:
+def require_classifier(model: LTPPreTrainedModel, name: str | Path, what: str) -> LTPForSequenceClassification:
+    """The model; LTPError for one whose head reads all tokens, with ``what`` only classifiers of sentences can do."""
+    if not isinstance(model, LTPForSequenceClassification):
         head = head_of(model.config.to_dict())
         raise LTPError(f"{name}: is a model for {head}; {what} classifiers of sentences only; run it in PyTorch")
+    return model
 
 
 def require_onnx(exporter: bool = False) -> None:

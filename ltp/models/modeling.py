@@ -196,6 +196,7 @@ class LTPPreTrainedModel(PreTrainedModel):
             attention_mask = torch.ones_like(input_ids)
         tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
         indices = tokens.indices
+        assert indices is not None  # those that were just embedded have them
         if not return_kept:
             tokens.indices = None
         return encode(self, tokens, input_ids.numel() if return_kept else None, self.first_only), indices

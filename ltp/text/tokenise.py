@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
@@ -75,7 +76,7 @@ def count_beyond(table: Any, task: Task) -> int:
     return 0
 
 
-def _align_words(encoded: Any, row: int, example: dict[str, Any]) -> dict[str, Any]:
+def _align_words(encoded: Any, row: int, example: Mapping[Any, Any]) -> dict[str, Any]:
     """The label of each word at its first piece, found by its characters, so that any tokenizer will do."""
     import numpy as np
 
@@ -92,7 +93,7 @@ def _align_words(encoded: Any, row: int, example: dict[str, Any]) -> dict[str, A
     }
 
 
-def _align_answers(encoded: Any, row: int, example: dict[str, Any]) -> dict[str, Any]:
+def _align_answers(encoded: Any, row: int, example: Mapping[Any, Any]) -> dict[str, Any]:
     """The first and the last token of the first answer, and the passage's characters of every token."""
     import numpy as np
 
