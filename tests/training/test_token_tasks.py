@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,12 +14,19 @@ from helpers.annotated import write_conll, write_squad
 from helpers.stage_runs import refusal
 from safetensors.torch import load_file
 
+from ltp.analysis.csv_files import read_rows
+from ltp.analysis.summary import SummaryRow
+from ltp.benchmark.runner import load_model as load_timed
+from ltp.cli.main import main
 from ltp.common.errors import LTPError
 from ltp.conversion.convert import convert
+from ltp.export.export import export
+from ltp.grid.grid import Grid
 from ltp.models import explain
 from ltp.models.heads import IGNORED, PADDING_LOGIT
 from ltp.models.loading import load_pruned
 from ltp.models.spans import best_span
+from ltp.results.examples import read_examples
 from ltp.results.run import read_metrics, read_predictions
 from ltp.results.verify import verify_run
 from ltp.settings.data import DataSettings
@@ -205,3 +214,58 @@ def test_words_dropped_are_explained_with_the_answer(studies, tmp_path):
     with pytest.raises(LTPError, match="expected two, a question and the passage"):
         explain.explain(*explain.load(tmp_path / "spans")[:2], ["alone"], 24)
     assert explain.labelled_words(["in", "New", "York"], ["O", "B-LOC", "I-LOC"]) == "New B-LOC, York I-LOC"
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_study_has_tables_figures_and_a_page(studies, kind, tmp_path, capsys):
+    """Intervals by the task's metric, from predictions that are lists; examples with their answers."""
+    task, study = tmp_path / "own", studies[kind]
+    seed = task / "seed~0"
+    shutil.copytree(study.data, task / "data")
+    shutil.copytree(study.base, seed / "dense/base")
+    point = seed / "budget/temperature~0.3/target~0.7"
+    convert(seed / "dense/base", seed / "budget/converted", PruningSettings(scoring_mode="contribution"))
+    settings = replace(HARD, flops_target=0.7, distillation=0.0)
+    train(Stage("soft", "budget", str(seed / "budget/converted"), task / "data", point / "soft", settings))
+    train(Stage("hard", "budget", str(point / "soft"), task / "data", point / "hard/lr~0.001", settings))
+    for command in (["tables", tmp_path], ["plots", tmp_path], ["explain", "--examples", task], ["report", tmp_path]):
+        assert main(list(map(str, command))) == 0
+    rows = {row.method: row for row in read_rows(tmp_path / "summary.csv", SummaryRow)}
+    dense, metrics = rows["dense"], read_metrics(study.base)["metrics"]["test"]
+    primary = {"tokens": "entity_f1", "spans": "answer_f1"}[kind]
+    assert dense.metric == primary and dense.test_score == pytest.approx(100 * metrics[primary], abs=0.01)
+    assert dense.test_score_low < dense.test_score < dense.test_score_high or dense.test_score > 99
+    assert {"tokens": "entity F1", "spans": "F1 of the answers"}[kind] in capsys.readouterr().out
+    sentences, _ = read_examples(task / "examples.json")
+    expected = {"tokens": "B-", "spans": explain.NO_ANSWER}[kind]
+    assert any(expected in str(sentence.expected) for sentence in sentences)
+    page = (tmp_path / "index.html").read_text()
+    assert all(html.escape(sentence.expected) in page for sentence in sentences)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_what_only_classifiers_can_do_is_refused_in_a_line(studies, kind, tmp_path):
+    study, head = studies[kind], {"tokens": "TokenClassification", "spans": "QuestionAnswering"}[kind]
+    convert(study.base, tmp_path / "run", PruningSettings())
+    for attempt in (
+        lambda: export(tmp_path / "run", tmp_path / "onnx", onnx=True, data_dir=study.data),
+        lambda: load_timed(str(tmp_path / "run")),
+    ):
+        with pytest.raises(LTPError, match=f"is a model for {head}; .* classifiers of sentences only; run it in PyTor"):
+            attempt()
+    assert not (tmp_path / "onnx").exists()
+    export(tmp_path / "run", tmp_path / "plain", plain=True)
+    assert load_pruned(tmp_path / "plain", load(study.data)[1]).config.prune_mode == "none"
+
+
+def test_bad_grids_of_these_kinds_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_conll(tmp_path / "a.conll", 5)
+    own = {"source": "local", "path": "a.conll"}
+    assert (
+        Grid({"tasks": {"names": own | {"kind": "tokens"}}}).config.tasks["names"]["data"].get_task().kind == "tokens"
+    )
+    with pytest.raises(LTPError, match=r"tasks.names.kind: 'ner' is not one of classification, regression, tokens"):
+        Grid({"tasks": {"names": own | {"kind": "ner"}}})
+    with pytest.raises(LTPError, match="metrics: accuracy does not fit task names, of kind tokens; choose from entity"):
+        Grid({"tasks": {"names": own | {"kind": "tokens", "metrics": ["accuracy"]}}})
