@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltp.models.flops import encoder_macs, executed_macs, summarise
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.loading import MODELS
 from ltp.settings.pruning import PruningSettings
 
 SIZE = {"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
@@ -27,6 +27,8 @@ def test_what_is_executed():
     scored, unscored = 2 * 3 * 4 + 3 * 9 * 2, 2 * 3 * 2 + 9 * (2 * 2 + 1)
     assert executed_macs([[4, 2]], [[2, 1]], 3, 5, last_scores=True).tolist() == [first + scored + 9 + 30]
     assert executed_macs([[4, 2]], [[2, 1]], 3, 5, last_scores=False).tolist() == [first + unscored + 9 + 30]
+    second = 2 * 3 * 4 + 3 * 9 * 2 + (9 + 30) * 1  # of a head that reads all tokens
+    assert executed_macs([[4, 2]], [[2, 1]], 3, 5, last_scores=True, first_only=False).tolist() == [first + second]
 
 
 def test_bert_base_on_128_tokens():
@@ -49,15 +51,16 @@ def test_summary_is_a_ratio_of_sums_not_a_mean_of_ratios():
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 @pytest.mark.parametrize("mode", ["none", *tiny.PRUNING])
-def test_agrees_with_what_torch_counts(kind, mode):
+@pytest.mark.parametrize("head", list(MODELS))
+def test_agrees_with_what_torch_counts(kind, mode, head):
     """Sentences one by one, so that no padded attention table is counted; scoring adds 1/(2D) of the attention.
 
     The formula of the relative FLOPs is the original's. It charges attention's output projection for every token that
     came in, and the last layer for all of its tokens; here the projection runs after the decision, and the last layer
-    on the first token: what is reported is never less than what is computed.
+    on the first token, where the head reads no others: what is reported is never less than what is computed.
     """
     pruning = tiny.PRUNING.get(mode, PruningSettings(prune_mode="none"))
-    model = LTPForSequenceClassification.from_base(tiny.base_model(kind, layers=6, seed=2, **SIZE), pruning)
+    model = MODELS[head][1].from_base(tiny.base_model(kind, layers=6, seed=2, head=head, **SIZE), pruning)
     attention_tokens, ffn_tokens, counted = [], [], 0
     for ids in tiny.sentences([36, 30, 24], seed=3):
         counter = FlopCounterMode(display=False)
@@ -69,8 +72,9 @@ def test_agrees_with_what_torch_counts(kind, mode):
         ffn_tokens.append(found.ffn_tokens[0].tolist())
     last_scores = model.rule().is_active(5)
     facts = summarise(
-        attention_tokens, ffn_tokens, [36, 30, 24], SIZE["hidden_size"], SIZE["intermediate_size"], last_scores
-    )
+        attention_tokens, ffn_tokens, [36, 30, 24], SIZE["hidden_size"], SIZE["intermediate_size"], last_scores,
+        model.first_only,
+    )  # fmt: skip
     assert 3e9 * facts["executed_gflops"] == pytest.approx(counted, rel=0.02)
     assert 3e9 * facts["gflops"] > 0.98 * counted
     assert facts["relative"] == 1.0 if mode == "none" else facts["relative"] < 0.9

@@ -98,6 +98,24 @@ def test_words_as_the_hub_has_them(tmp_path, suffix):
     assert frames["train"]["label"].tolist() == [[1, 0], [2, 3]]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_questions_as_the_hub_has_them(tmp_path, suffix):
+    """``answers`` holds two lists, arrays where pandas reads them; other columns may be there."""
+    answers = [{"text": ["Denmark"], "answer_start": [43]}, {"text": [], "answer_start": []}]
+    frame = pd.DataFrame(
+        {"id": ["1", "2"], "title": "Normans", "context": PASSAGE, "question": ["Whence?", "Why?"], "answers": answers}
+    )
+    for name in ("train", "validation", "test"):
+        path = tmp_path / f"{name}.{suffix}"
+        if suffix == "parquet":
+            frame.to_parquet(path)
+        else:
+            path.write_text("\n".join(json.dumps(row) for row in frame.to_dict("records")))
+    _, frames, *_ = splits(wish(tmp_path, "spans", task="squad_v2"))
+    assert frames["test"]["label"].tolist() == [[(43, "Denmark")], []]
+    assert frames["test"]["text"].tolist() == ["Whence?", "Why?"]
+
+
 def test_the_first_piece_of_a_word_has_its_label(tiny_encoder, tmp_path):
     """The tiny tokenizer cuts n12 off its mark and knows no n12; words beyond max_length have no token."""
     write_conll(tmp_path / "train.conll", 60)
