@@ -38,13 +38,12 @@ def clean_words(table: Table, task: Task) -> pd.DataFrame:
     """Columns ``text`` (the words with a blank between them), ``words`` (lists) and ``label`` (lists of numbers).
 
     Entities are read in IOB1 and IOB2 alike and stored as IOB2 (:func:`as_iob2`), where the labels have B- for each I-.
-    Raises LTPError for missing columns, empty words, unknown labels, and as many labels as words missing.
+    Raises LTPError for missing columns, empty words, unknown labels, and rows of more or fewer labels than words.
     """
     import pandas as pd
 
     _expect_rows(table, task)
     names = task.labels or ()
-    numbers: dict[Any, int] = {}
     begins = all("B-" + name[2:] in names for name in names if name.startswith("I-"))
     texts, words, labels = [], [], []
     columns = zip(_lists(table, task.text_columns[0]), _lists(table, task.label_column), strict=True)
@@ -55,15 +54,11 @@ def clean_words(table: Table, task: Task) -> pd.DataFrame:
         for word in tokens:
             if not isinstance(word, str) or not word.strip():
                 raise not_text(word, f"{where}: a word of {task.text_columns[0]}")
-        for tag in tags:
-            if tag not in numbers:
-                try:
-                    numbers[tag] = class_number(_plain(tag, names), task)
-                except LTPError as error:
-                    raise LTPError(f"{where}: {task.label_column} {error}") from None
-        known = [numbers[tag] for tag in tags]
-        if begins:
-            known = [names.index(name) for name in as_iob2([names[number] for number in known])]
+        named = [_name(tag, names) for tag in tags]
+        try:
+            known = [class_number(name, task) for name in (as_iob2(named) if begins else named)]
+        except LTPError as error:
+            raise LTPError(f"{where}: {task.label_column} {error}") from None
         texts.append(" ".join(tokens))
         words.append(tokens)
         labels.append(known)
@@ -135,7 +130,7 @@ def _tag(value: Any) -> str:
     return label_text(value) or ""
 
 
-def _plain(tag: Any, names: Sequence[str]) -> Any:
-    """A tag as the labels have it: I-X, of IOB1, is known where only its B-X is."""
+def _name(tag: Any, names: Sequence[str]) -> str:
+    """The name of a tag, which may be given by its number."""
     text = _tag(tag)
-    return "B-" + text[2:] if text.startswith("I-") and text not in names and "B-" + text[2:] in names else tag
+    return names[int(text)] if text not in names and text.isdecimal() and int(text) < len(names) else text

@@ -13,12 +13,13 @@ from helpers.annotated import write_conll, write_squad
 
 from ltp.common.errors import LTPError
 from ltp.settings.data import DataSettings
-from ltp.text.annotated import as_iob2
+from ltp.text.annotated import as_iob2, clean_words
 from ltp.text.dataset import load
 from ltp.text.prepare import prepare
 from ltp.text.sources import read_source
 from ltp.text.splitting import check_text, split_examples
 from ltp.text.stratify import cut_groups
+from ltp.text.types import Table
 
 CONLL = """-DOCSTART- -X- O O
 
@@ -77,6 +78,9 @@ def test_conll_names_and_labels_are_found(tmp_path):
     named = [[task.labels[number] for number in row] for row in frames["test"]["label"]]
     assert named == [["B-ORG", "O", "B-MISC"], ["B-LOC", "B-LOC", "B-LOC", "I-LOC"]]
     assert frames["test"]["text"].tolist() == ["EU rejects British", "Paris London New York"]
+    for tags, expected in (("I-ORG", [4]), ("B-LOC I-LOC", [1, 2]), ("O I-LOC B-LOC", [0, 1, 1])):
+        words = pd.DataFrame({"tokens": [["a"] * len(tags.split())], "ner_tags": [tags.split()]})
+        assert clean_words(Table("row", words), task)["label"].tolist() == [expected]
     task, frames, *_ = splits(wish(tmp_path, "tokens", label_column="2", metrics=["token_accuracy"]))
     assert task.labels == ("JJ", "NNP", "VBZ")
 
@@ -265,6 +269,13 @@ def test_answers_elsewhere_empty_questions_and_long_ones_are_refused(tiny_encode
     (tmp_path / "dev.json").unlink()
     one = refusal(asked("Who?"), asked("Why?"))
     assert "validation_examples: 1 asked, task own has 0 left in articles or passages of no other split" in one
+
+
+@pytest.mark.parametrize(("name", "kind"), [("train.conll", "tokens"), ("train.json", "spans")])
+def test_a_file_of_another_encoding_is_refused(tmp_path, name, kind):
+    (tmp_path / name).write_bytes("Zürich B-LOC\n".encode("latin-1"))
+    with pytest.raises(LTPError, match="not UTF-8 at byte 1; save it as UTF-8"):
+        check_text(wish(tmp_path / name, kind))
 
 
 def test_words_that_do_not_fit_are_refused(tmp_path):
