@@ -48,6 +48,6 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     LTPError where no share costs so little, and for a model without thresholds to set.
     """
     lengths = batch["attention_mask"].sum(1).cpu().numpy()
-    share = 1.0 - solve(lambda gone: kept_after(model.layers, 1.0 - gone), 1.0, relative, lengths, model.layout.sizes)
+    share = 1.0 - solve(lambda gone: kept_after(model.layers, 1.0 - gone), 1.0, relative, lengths, model.sizes)
     keep_shares(model, batch, kept_after(model.layers, share))
     return share

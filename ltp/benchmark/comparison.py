@@ -192,5 +192,5 @@ def _cost(inputs: BackendInputs, text: Text) -> dict[str, float]:
         counts[2].extend(len(text.rows[number]["input_ids"]) for number in row_numbers)
     return flops.summarise(
         torch.cat(counts[0]).numpy(), torch.cat(counts[1]).numpy(), counts[2],
-        model.layout.sizes,
+        model.sizes,
     )  # fmt: skip

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 
 
 @dataclass
 class Sentence:
-    """What one sentence gives: logits (1, C), layers that each token lived through (N,), and the soft masks' sum."""
+    """What one sentence gives: logits (1, C), or (N, C) of heads that read all tokens; layers that each token lived
+    through (N,); and the soft masks' sum.
+    """
 
     logits: Tensor
     kept: Tensor
@@ -26,7 +28,7 @@ class Sentence:
 
 
 def forward(
-    model: LTPForSequenceClassification,
+    model: LTPPreTrainedModel,
     ids: Tensor,
     types: Tensor | None = None,
     temperature: float | None = None,
@@ -37,6 +39,7 @@ def forward(
     alive = torch.ones(count, dtype=torch.bool)
     kept, masks = torch.zeros(count, dtype=torch.long), hidden.new_zeros(())
     attention_tokens, ffn_tokens = [], []
+    states, inputs, soft_masks = hidden[0], [], []  # (N, H) each token's last state; what soft masks need for it
     for number, layer in enumerate(LAYERS[config.base_model_type](model), start=1):
         attention_tokens.append(int(alive.sum()))
         query, key, value, output = projected(model, layer, hidden)
@@ -50,24 +53,37 @@ def forward(
             received = received * torch.einsum("oad,and->ano", parts, value).norm(dim=-1)
         received = received.sum(0)
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
+        inputs.append(states)
         hidden = finished(model, layer, context, hidden)
         if temperature is not None:
             scores = received / (heads * config.score_length)
             mask = torch.sigmoid((scores - threshold(model, number)) / temperature)
+            states = hidden[0]
+            soft_masks.append(mask)
             hidden, masks = hidden * mask[:, None], masks + mask.sum()
         elif config.prune_mode != "none":
             alive = alive & keep(model, number, received.detach(), alive, count)
+        if temperature is None:
+            states = torch.where(alive[:, None], hidden[0], states)
         ffn_tokens.append(int(alive.sum()))
         kept += alive
     assert len(ffn_tokens) == layers
+    for mask, before in zip(soft_masks[::-1], inputs[::-1], strict=False):  # dropped with probability 1 − mask
+        states = mask[:, None] * states + (1 - mask)[:, None] * before
     if config.base_model_type == "modernbert":
         hidden = model.model.final_norm(hidden)
         if config.classifier_pooling == "mean":
             hidden = hidden[:, alive].mean(1, keepdim=True)
-    return Sentence(classify(model, hidden), kept, attention_tokens, ffn_tokens, masks)
+    logits = classify_tokens(model, states) if model.every_token else classify(model, hidden)
+    return Sentence(logits, kept, attention_tokens, ffn_tokens, masks)
 
 
-def threshold(model: LTPForSequenceClassification, number: int) -> Tensor:
+def classify_tokens(model: LTPPreTrainedModel, states: Tensor) -> Tensor:
+    """(N, C) logits from every token."""
+    return model.qa_outputs(states) if hasattr(model, "qa_outputs") else model.classifier(model.dropout(states))
+
+
+def threshold(model: LTPPreTrainedModel, number: int) -> Tensor:
     """The learned threshold of layer ``number``, from 1."""
     return torch.tensor(model.config.final_token_threshold * number / model.layers) + model.threshold_deltas[number - 1]
 
@@ -79,7 +95,7 @@ def relative(received: Tensor, alive: Tensor) -> Tensor:
     return torch.log(scores) - math.log(living[(len(living) - 1) // 2])
 
 
-def keep(model: LTPForSequenceClassification, number: int, received: Tensor, alive: Tensor, count: int) -> Tensor:
+def keep(model: LTPPreTrainedModel, number: int, received: Tensor, alive: Tensor, count: int) -> Tensor:
     """(N,) bool: the tokens that layer ``number`` leaves alive."""
     config, layers = model.config, model.layers
     if config.prune_mode == "topk":
@@ -110,7 +126,7 @@ LAYERS = {
 }
 
 
-def embed(model: LTPForSequenceClassification, ids: Tensor, types: Tensor) -> Tensor:
+def embed(model: LTPPreTrainedModel, ids: Tensor, types: Tensor) -> Tensor:
     """(1, N, H)"""
     kind, positions = model.config.base_model_type, torch.arange(len(ids))[None]
     if kind == "distilbert":
@@ -123,7 +139,7 @@ def embed(model: LTPForSequenceClassification, ids: Tensor, types: Tensor) -> Te
     return model.electra.embeddings_project(embedded) if kind == "electra" else embedded
 
 
-def projected(model: LTPForSequenceClassification, layer, hidden: Tensor):
+def projected(model: LTPPreTrainedModel, layer, hidden: Tensor):
     """Queries, keys, values (1, N, H) and the output projection of a layer."""
     if model.config.base_model_type == "distilbert":
         block = layer.attention
@@ -136,7 +152,7 @@ def projected(model: LTPForSequenceClassification, layer, hidden: Tensor):
     return block.query(hidden), block.key(hidden), block.value(hidden), layer.attention.output.dense
 
 
-def attention_scores(model: LTPForSequenceClassification, layer, query: Tensor, key: Tensor) -> Tensor:
+def attention_scores(model: LTPPreTrainedModel, layer, query: Tensor, key: Tensor) -> Tensor:
     """(A, N, N) what the softmax is taken of, from queries and keys (A, N, D)."""
     if model.config.base_model_type == "modernbert":
         places = torch.arange(query.shape[1])
@@ -165,7 +181,7 @@ def turned(part: Tensor) -> Tensor:
     return torch.cat([-second, first], -1)
 
 
-def finished(model: LTPForSequenceClassification, layer, context: Tensor, hidden: Tensor) -> Tensor:
+def finished(model: LTPPreTrainedModel, layer, context: Tensor, hidden: Tensor) -> Tensor:
     """(1, N, H) what a layer makes of its attention's context."""
     if model.config.base_model_type == "distilbert":
         attended = layer.sa_layer_norm(layer.attention.out_lin(context) + hidden)
@@ -177,7 +193,7 @@ def finished(model: LTPForSequenceClassification, layer, context: Tensor, hidden
     return layer.output(layer.intermediate(attended), attended)
 
 
-def classify(model: LTPForSequenceClassification, hidden: Tensor) -> Tensor:
+def classify(model: LTPPreTrainedModel, hidden: Tensor) -> Tensor:
     """(1, C) logits from the first token."""
     kind = model.config.base_model_type
     if kind == "bert":

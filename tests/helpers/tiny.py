@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ltp.models.layouts.registry import LAYOUTS
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.loading import MODELS
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
@@ -50,10 +51,12 @@ PRUNING = {
 RELATIVE_THRESHOLDS = (-0.6, -0.3, -0.2, 0.1)
 
 
-def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **config) -> PreTrainedModel:
-    """A random classifier in evaluation mode, without dropout."""
+def base_model(
+    kind: str, layers: int = 4, labels: int = 3, seed: int = 0, head: str = "SequenceClassification", **config
+) -> PreTrainedModel:
+    """A random model in evaluation mode, without dropout; by its head a classifier of sentences."""
     torch.manual_seed(seed)
-    layout = LAYOUTS[kind]
+    model_class = MODELS[head][1].base_class(kind)
     keys = {
         "vocab_size": VOCABULARY,
         "hidden_size": 32,
@@ -61,24 +64,28 @@ def base_model(kind: str, layers: int = 4, labels: int = 3, seed: int = 0, **con
         "num_attention_heads": 4,
         "intermediate_size": 64,
         "max_position_embeddings": 40,
-        "num_labels": labels,
+        "num_labels": 2 if head == "QuestionAnswering" else labels,
         "initializer_range": 0.4,
         **dict.fromkeys(ENCODERS[kind].dropout, 0.0),
         **OWN_KEYS[kind],
     }
     renamed = {ENCODERS[kind].key(name): value for name, value in {**keys, **config}.items()}
-    return layout.model_class(layout.config_class(**renamed)).eval()
+    return model_class(LAYOUTS[kind].config_class(**renamed)).eval()
 
 
-def pruning_model(kind: str, mode: str = "absolute_threshold", **config) -> LTPForSequenceClassification:
+def pruning_model(
+    kind: str, mode: str = "absolute_threshold", head: str = "SequenceClassification", **config
+) -> LTPPreTrainedModel:
     """The same, pruned by PRUNING[mode], in double precision: no decision then hangs on rounding."""
-    return LTPForSequenceClassification.from_base(base_model(kind, **config), PRUNING[mode]).double()
+    return MODELS[head][1].from_base(base_model(kind, head=head, **config), PRUNING[mode]).double()
 
 
-def scored_model(kind: str, scoring_mode: str, mode: str = "absolute_threshold") -> LTPForSequenceClassification:
+def scored_model(
+    kind: str, scoring_mode: str, mode: str = "absolute_threshold", head: str = "SequenceClassification"
+) -> LTPPreTrainedModel:
     """The same with another score; in mode ``absolute_threshold`` pruned by RELATIVE_THRESHOLDS."""
     pruning = replace(PRUNING[mode], scoring_mode=scoring_mode)
-    model = LTPForSequenceClassification.from_base(base_model(kind), pruning).double()
+    model = MODELS[head][1].from_base(base_model(kind, head=head), pruning).double()
     if mode == "absolute_threshold":
         model.threshold_deltas.data = torch.tensor(RELATIVE_THRESHOLDS, dtype=torch.double)
     return model

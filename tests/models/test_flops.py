@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ltp.models.flops import Sizes, encoder_macs, executed_macs, shares, summarise
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.loading import MODELS
 from ltp.settings.pruning import PruningSettings
 
 SIZE = {"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
@@ -27,6 +27,9 @@ def test_what_is_executed():
     scored, unscored = 2 * 3 * 4 + 3 * 9 * 2, 2 * 3 * 2 + 9 * (2 * 2 + 1)
     assert executed_macs([[4, 2]], [[2, 1]], Sizes(3, 5), last_scores=True).tolist() == [first + scored + 9 + 30]
     assert executed_macs([[4, 2]], [[2, 1]], Sizes(3, 5), last_scores=False).tolist() == [first + unscored + 9 + 30]
+    second = 2 * 3 * 4 + 3 * 9 * 2 + (9 + 30) * 1  # of a head that reads all tokens
+    sizes = Sizes(3, 5, reads_all=True)
+    assert executed_macs([[4, 2]], [[2, 1]], sizes, last_scores=True).tolist() == [first + second]
 
 
 def test_bert_base_on_128_tokens():
@@ -54,17 +57,20 @@ def test_each_sentence_has_its_own_share():
     assert found[1] == summarise([[4, 2]], [[2, 1]], [4], Sizes(8, 32))["relative"] < 1
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [(kind, head) for head, (_, model) in MODELS.items() for kind in tiny.KINDS if kind in model.base_models],
+)
 @pytest.mark.parametrize("mode", ["none", *tiny.PRUNING])
-def test_agrees_with_what_torch_counts(kind, mode):
+def test_agrees_with_what_torch_counts(kind, mode, head):
     """Sentences one by one, so that no padded attention table is counted; scoring adds 1/(2D) of the attention.
 
     The formula of the relative FLOPs is the original's. It charges attention's output projection for every token that
     came in, and the last layer for all of its tokens; here the projection runs after the decision, and the last layer
-    on the first token: what is reported is never less than what is computed.
+    on the first token, where the head reads no others: what is reported is never less than what is computed.
     """
     pruning = tiny.PRUNING.get(mode, PruningSettings(prune_mode="none"))
-    model = LTPForSequenceClassification.from_base(tiny.base_model(kind, layers=6, seed=2, **SIZE), pruning)
+    model = MODELS[head][1].from_base(tiny.base_model(kind, layers=6, seed=2, head=head, **SIZE), pruning)
     attention_tokens, ffn_tokens, counted = [], [], 0
     with torch.no_grad():
         model(torch.stack(tiny.sentences([5])))  # products of weights alone are computed once
@@ -79,7 +85,7 @@ def test_agrees_with_what_torch_counts(kind, mode):
     if kind == "electra":  # embeddings are not part of the formula, nor is their projection to the layers' width
         counted -= 2 * (36 + 30 + 24) * model.config.embedding_size * SIZE["hidden_size"]
     last_scores = model.rule().is_active(5)
-    facts = summarise(attention_tokens, ffn_tokens, [36, 30, 24], model.layout.sizes, last_scores)
+    facts = summarise(attention_tokens, ffn_tokens, [36, 30, 24], model.sizes, last_scores)
     assert 3e9 * facts["executed_gflops"] == pytest.approx(counted, rel=0.02)
     assert 3e9 * facts["gflops"] > 0.98 * counted
     assert facts["relative"] == 1.0 if mode == "none" else facts["relative"] < 0.9
