@@ -32,8 +32,6 @@ def trained(model, steps=30):
         loss = output.loss
         if output.regulariser is not None:
             loss = loss + 0.01 * output.regulariser
-        if output.relative_flops is not None:
-            loss = loss + (output.relative_flops - 0.5) ** 2
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
