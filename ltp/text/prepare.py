@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,16 +48,52 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(model)
     # Where the tokenizer knows no limit of its own, a pipeline would run past the model's positions.
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions(config))
+    with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
+    about = DataOrigin(
+        model=settings.model,
+        model_revision=resolved_commit(model) or settings.model_revision,
+        max_length=settings.max_length,
+        inputs=_local_inputs(settings, model),
+        source=source.origin | notes,
+        selection=selection,
+        split_seed=settings.split_seed,
+    )
+    tables = (
+        (split, tokenise(frame, tokenizer, settings.max_length, with_types, f"{task.name} {split}"))
+        for split, frame in frames.items()
+    )
+    return write_data(output_dir, tables, tokenizer, task, about)
+
+
+@dataclass(frozen=True)
+class DataOrigin:
+    """What task.json says of where data come from: the model whose tokenizer made them, the text, the split."""
+
+    model: str
+    model_revision: str | None
+    max_length: int
+    inputs: Mapping[str, str]  # local files and their sha256
+    source: Mapping[str, Any]
+    selection: str  # a key of SELECTION_NOTES
+    split_seed: int
+
+
+def write_data(
+    output_dir: str | Path, splits: Iterable[tuple[str, Any]], tokenizer: Any, task: Task, about: DataOrigin
+) -> dict[str, Any]:
+    """Save tokenised splits (name, table of `tokenise`) as a data directory; returns what task.json holds.
+
+    Splits other than ``train`` are sorted by length. task.json is written last. Raises LTPError for a folder that
+    cannot be written.
+    """
     output = Path(output_dir)
     _clear(output)
     # Saved before use, for a call leaves its truncation in tokenizer.json; some come with one already.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(str(output / TOKENIZER))
-    with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
     digest, counts, means = hashlib.sha256(), {}, {}
-    for split, frame in frames.items():
-        table = _tokenise(frame, tokenizer, settings.max_length, with_types, split, task)
+    for split, table in splits:
         if split != "train":  # in order of length, batches waste no padding
             table = table.take(table["length"].to_numpy().argsort(kind="stable"))
         _update(digest, split, table)
@@ -71,18 +109,18 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         "primary_metric": task.primary_metric,
         "text_columns": list(task.text_columns),
         "label_column": task.label_column,
-        "max_length": settings.max_length,
-        "model": settings.model,
-        "model_revision": resolved_commit(model) or settings.model_revision,
+        "max_length": about.max_length,
+        "model": about.model,
+        "model_revision": about.model_revision,
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
-        "inputs": _local_inputs(settings, model),
-        "source": source.origin | notes,
-        "selection": selection,
-        "selection_note": SELECTION_NOTES[selection],
-        "split_seed": settings.split_seed,
+        "inputs": about.inputs,
+        "source": about.source,
+        "selection": about.selection,
+        "selection_note": SELECTION_NOTES[about.selection],
+        "split_seed": about.split_seed,
         "examples": counts,
         "mean_length": means,
-        "files": {split: split_size(output / split) for split in frames},
+        "files": {split: split_size(output / split) for split in counts},
         "fingerprint": digest.hexdigest(),
         "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _checked_files(output)},
     }
@@ -101,8 +139,12 @@ def _local_inputs(settings: DataSettings, model: Path) -> dict[str, str]:
     return {str(file): file_sha256(file) for file in files}
 
 
-def _tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, split: str, task: Task) -> Any:
-    """A pyarrow table of one split: input_ids (token_type_ids), labels, length, text (text_pair)."""
+def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, name: str) -> Any:
+    """A pyarrow table of examples: input_ids (token_type_ids), labels, length, text (text_pair).
+
+    ``frame`` is that of :func:`ltp.text.cleaning.clean`; without labels the table has none. ``name`` is for the
+    progress bar.
+    """
     import numpy as np
     import pyarrow as pa
     from tqdm.auto import tqdm
@@ -112,7 +154,7 @@ def _tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: 
     chunks: dict[str, list[Any]] = {name: [] for name in names}
     lengths: list[int] = []
     quiet = len(frame) <= _CHUNK or not sys.stderr.isatty()
-    for start in tqdm(range(0, len(frame), _CHUNK), desc=f"tokenising {task.name} {split}", disable=quiet):
+    for start in tqdm(range(0, len(frame), _CHUNK), desc=f"tokenising {name}", disable=quiet):
         encoded = tokenizer(
             *(column[start : start + _CHUNK] for column in columns),
             truncation=True, max_length=max_length, return_token_type_ids=with_types, return_attention_mask=False,
@@ -122,7 +164,8 @@ def _tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: 
             chunks[name].append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in encoded[name]]))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     arrays = {name: pa.ListArray.from_arrays(offsets, np.concatenate(parts)) for name, parts in chunks.items()}
-    arrays["labels"] = pa.array(frame["label"].to_numpy())
+    if "label" in frame:
+        arrays["labels"] = pa.array(frame["label"].to_numpy())
     arrays["length"] = pa.array(np.asarray(lengths, dtype=np.int32))
     for name, values in zip(("text", "text_pair"), columns, strict=False):
         arrays[name] = pa.array(values, type=pa.string())
