@@ -24,6 +24,7 @@ from ltp.text.splitting import SPLITS, split_examples
 from ltp.text.tokenizer import load_tokenizer, tokenizer_sha256
 
 if TYPE_CHECKING:
+    import datasets
     import pandas as pd
 
 _CHUNK = 10_000  # examples tokenised at a time, so that lists of Python integers stay small
@@ -172,13 +173,20 @@ def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: b
     return pa.table(arrays)
 
 
+def to_dataset(table: Any) -> datasets.Dataset:
+    """A pyarrow table as a data set, which the trainer reads."""
+    import datasets
+
+    return datasets.Dataset.from_dict({name: table[name] for name in table.column_names})
+
+
 def _save(table: Any, folder: Path) -> None:
     import datasets
 
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()  # saving takes milliseconds; the bars would fill the log
     try:
-        datasets.Dataset.from_dict({name: table[name] for name in table.column_names}).save_to_disk(str(folder))
+        to_dataset(table).save_to_disk(str(folder))
     finally:
         if shown:
             datasets.enable_progress_bars()
