@@ -38,8 +38,8 @@ def check_output(output: Path) -> None:
 def work_folder(output: Path | None) -> Iterator[Path]:
     """The folder to work in. It stays where the call is interrupted, and goes where it ends, or fails for good."""
     if output is None:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
         return
     folder = output.absolute().parent / f".{output.name}.partial"
     with exclusive(folder):

@@ -47,12 +47,13 @@ def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLik
         stem = f"{task}-{study.model.replace('/', '-')}" if several else task
         with rc_context(STYLE):
             for kind, draw in KINDS.items():
-                written += _save(draw(study), task, output_dir / f"{stem}-{kind}")
+                written += save_figure(draw(study), task_title(task), output_dir / f"{stem}-{kind}")
     return written
 
 
-def _save(figure: Figure, task: str, stem: Path) -> list[Path]:
-    title = figure.axes[0].set_title(task_title(task), loc="left", fontweight="bold", pad=4)
+def save_figure(figure: Figure, title_text: str, stem: Path) -> list[Path]:
+    """Write a figure with a title as ``stem``.png and .svg; LTPError where that is not possible."""
+    title = figure.axes[0].set_title(title_text, loc="left", fontweight="bold", pad=4)
     title.set_parse_math(False)
     png, svg = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".svg")
     try:
