@@ -26,7 +26,9 @@ ltp train --stage hard --method ltp --checkpoint soft --data data --output hard 
 
 TRAINING = ("epochs", "batch_size", "accumulation_steps", "precision", "seed", "checkpoint_minutes", "tensorboard")
 WEIGHTS = ("learning_rate", "weight_decay", "warmup", "max_grad_norm", "dropout", "freeze_embeddings")
-THRESHOLDS = ("flops_target", "temperature", "lambda_", "lambda_warmup", "threshold_learning_rate")
+THRESHOLDS = (
+    "flops_target", "least_flops_target", "temperature", "lambda_", "lambda_warmup", "threshold_learning_rate",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -126,8 +126,11 @@ class PruningAttention:
         """(B, N) scores.centred_log of ``received`` (B, N)."""
         graph, padding = self.graph, self.padding
         logs = graph("Log", graph("Max", received, np.float32(SMALLEST_SCORE)))
-        total = graph("ReduceSum", graph("Where", padding.valid, logs, np.float32(0)), int64_array(1))  # (B, 1)
-        return graph("Sub", logs, graph("Div", total, graph("Squeeze", padding.float_lengths, int64_array(2))))
+        count = graph("Reshape", graph("Max", padding.longest, np.int64(0)), FLAT)
+        ascending = graph("TopK", graph("Where", padding.valid, logs, INFINITY), count, outputs=2, largest=0)[0]
+        middle = graph("Div", graph("Sub", graph("Max", padding.lengths, np.int64(1)), np.int64(1)), np.int64(2))
+        median = graph("GatherElements", ascending, graph("Unsqueeze", middle, int64_array(1)), axis=1)  # (B, 1)
+        return graph("Sub", logs, median)
 
     def _passes_rule(self, probabilities: str, value: str, layer: int) -> str:
         """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""

@@ -131,22 +131,29 @@ class Grid:
             self._add_hard_runs((task, "manual", seed), trained, point, converted)
 
     def _add_budget_runs(self, task: str, seed: int, base: Run) -> None:
-        """Thresholds that learn a FLOPs target, on scores relative to the sentence, and their fine-tunings."""
+        """One training at random FLOPs budgets, on scores relative to the sentence; then thresholds for each target.
+
+        Where the grid does not say how long, it trains as long as as many λ runs and their fine-tunings.
+        """
         what, section = (task, "budget", seed), self.config.tasks[task]
-        soft, root = section["soft"], f"{self.results_dir}/{task}/seed~{seed}/budget"
+        soft, hard, root = section["soft"], section["hard"], f"{self.results_dir}/{task}/seed~{seed}/budget"
         converted = self._add_conversion(what, {"scoring_mode": soft["scoring_mode"]}, f"{root}/converted", base)
-        own = {
+        targets = soft["flops_targets"]
+        settings = soft | {
             "learning_rate": soft["budget_learning_rate"] or soft["learning_rate"],
-            "threshold_learning_rate": soft["budget_threshold_learning_rate"],
+            "epochs": soft["budget_epochs"] or float(tag((soft["epochs"] + hard["epochs"]) * len(targets))),
+            "threshold_learning_rate": None,
             "lambda_warmup": None,
+            "flops_target": max(targets),
+            "least_flops_target": min(targets) if len(targets) > 1 else None,
         }
-        for temperature, target in product(soft["budget_temperatures"], soft["flops_targets"]):
-            point = f"{root}/temperature~{tag(temperature)}/target~{tag(target)}"
-            settings = soft | own | {"temperature": temperature, "flops_target": target}
-            learned = self._add_run(
-                (task, "budget", "soft", seed), settings, f"{point}/soft", converted.directory, converted.output
-            )
-            self._add_hard_runs(what, section["hard"] | {"flops_target": target}, point, learned)
+        shared = self._add_run(
+            (task, "budget", "soft", seed), settings, f"{root}/soft", converted.directory, converted.output
+        )
+        for target in targets:
+            settings = hard | {"flops_target": target, "epochs": 0.0, "distillation": None}
+            directory = f"{root}/target~{tag(target)}/hard"
+            self._add_run((task, "budget", "hard", seed), settings, directory, shared.directory, shared.output)
 
     def _add_conversion(self, what: _What, settings: dict[str, Any], directory: str, base: Run) -> Conversion:
         conversion = Conversion(*what, settings, directory, base.directory, base.output)

@@ -16,7 +16,7 @@ from ltp.grid.validation import Schema
 from ltp.settings.data import SOURCES, DataSettings
 from ltp.settings.fields import field_types
 from ltp.settings.pruning import PruningSettings
-from ltp.settings.training import BUDGET_DEFAULTS, TrainingSettings
+from ltp.settings.training import TrainingSettings
 
 SECTIONS = ("data", "training", *STAGES, "baselines")
 # The lists of the grid, by path: each value, or combination of values within a section, is a run of its own.
@@ -24,7 +24,6 @@ SWEEPS = (
     ("soft", "temperatures"),
     ("soft", "lambdas"),
     ("soft", "flops_targets"),
-    ("soft", "budget_temperatures"),
     ("hard", "learning_rates"),
     ("baselines", "topk", "keep_rates"),
     ("baselines", "manual", "final_token_thresholds"),
@@ -34,7 +33,7 @@ TRAINING_KEYS = tuple(field.name for field in fields(TrainingSettings))
 # Keys of TrainingSettings that are not the same for all stages.
 _BY_STAGE = (
     "learning_rate", "epochs", "seed", "temperature", "lambda_", "lambda_warmup", "threshold_learning_rate",
-    "flops_target",
+    "flops_target", "least_flops_target",
 )  # fmt: skip
 _SHARED = [name for name in TRAINING_KEYS if name not in _BY_STAGE]
 # Keys of DataSettings: how any text becomes examples; the others say what one task is, but for four.
@@ -122,8 +121,8 @@ def _make_sections() -> dict[str, Schema]:
         "training": _section("settings shared by all stages; a stage's own section overrides them", shared),
         "base": _section("fine-tuning of the pretrained encoder, unpruned", shared | rate_and_length),
         "soft": _section(
-            "training of weights and thresholds under soft masks; temperatures × lambdas runs and budget_temperatures "
-            "× flops_targets runs",
+            "training of weights and thresholds under soft masks, temperatures × lambdas runs; and one training for "
+            "all flops_targets",
             shared
             | rate_and_length
             | {
@@ -156,25 +155,29 @@ def _make_sections() -> dict[str, Schema]:
 
 
 def _make_budget() -> dict[str, Schema]:
-    """The keys of the soft section for thresholds that learn a FLOPs budget; their scores are of another scale."""
+    """The keys of the soft section for FLOPs budgets: one training at random budgets, which all targets start from."""
     targets = _values(TrainingSettings, "flops_target", []) | {"type": ["array", "null"], "default": None}
-    targets["description"] += "; where these are given and lambdas are not, there are no runs of lambdas; unset: none"
-    scoring = _key(PruningSettings, "scoring_mode") | {"default": "contribution"}
+    targets["description"] += (
+        "; one training serves all: each step draws a target between the least and the most. Where these are given "
+        "and lambdas are not, there are no runs of lambdas; unset: none"
+    )
+    scoring = _key(PruningSettings, "scoring_mode") | {"default": "relative"}
     scoring["enum"] = [name for name in scoring["enum"] if name != "mean"]
     scoring["description"] = "how the budget runs score a token, always relative to the others of its sentence"
     rate = _key(TrainingSettings, "learning_rate")
     rate |= {"type": ["number", "null"], "default": None, "description": "the budget runs' learning_rate; unset: it"}
-    of_thresholds = _key(TrainingSettings, "learning_rate")
-    of_thresholds |= {
-        "default": BUDGET_DEFAULTS["threshold_learning_rate"],
-        "description": "the budget runs' learning rate of the thresholds",
+    length = _key(TrainingSettings, "epochs")
+    length |= {
+        "type": ["number", "null"],
+        "default": None,
+        "description": "epochs of the one training for all flops_targets; unset: those of as many λ runs, soft and "
+        "hard together",
     }
     return {
         "flops_targets": targets,
-        "budget_temperatures": _values(TrainingSettings, "temperature", [BUDGET_DEFAULTS["temperature"]]),
         "scoring_mode": scoring,
         "budget_learning_rate": rate,
-        "budget_threshold_learning_rate": of_thresholds,
+        "budget_epochs": length,
     }
 
 

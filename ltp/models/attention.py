@@ -27,8 +27,6 @@ except ImportError:
 MAX_BLOCK_ELEMENTS = 1 << 20
 # Without gradients, elements per thread of the one buffer that holds block after block: what the cache of a core holds.
 MAX_BUFFER_ELEMENTS = 1 << 18
-# Of a masked key above the largest score of those that count: it takes part only in gradients, which stay finite so.
-MAX_MASKED_EXPONENT = 20.0
 
 
 def packed_attention(
@@ -41,31 +39,27 @@ def packed_attention(
     dropout: float = 0.0,
     return_received: bool = False,
     norms: Tensor | None = None,
-    key_masks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
     ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows are one
     sentence. Returns the context (T, H) and, with ``return_received``, the attention that each token receives (T,), in
     at least 32 bits; with the ``norms`` (T, A) of scores.value_norms, what each token contributes.
-
-    ``key_masks`` m (T,), of zeros and ones, weigh the keys: p_ij = m_j·exp(score_ij) / Σ_k m_k·exp(score_ik), with a
-    gradient for m. Tokens with m = 0 then count neither as keys nor in what others receive.
     """
-    if not return_received and key_masks is None and dropout == 0.0 and _has_kernel(query):
+    if not return_received and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
     if lengths.shape[0] == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms, key_masks)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms)
     blocks = _blocks(lengths.tolist(), heads)
     if len(blocks) == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms, key_masks)
+        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms)
     contexts, sums = [], []
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
         context, received = _attend(
             query[rows], key[rows], value[rows], seq_ids[rows] - start, lengths[start:stop], heads, dropout,
-            return_received, None if norms is None else norms[rows], None if key_masks is None else key_masks[rows],
+            return_received, None if norms is None else norms[rows],
         )  # fmt: skip
         contexts.append(context)
         sums.append(received)
@@ -113,7 +107,6 @@ def _attend(
     dropout: float,
     return_received: bool,
     norms: Tensor | None,
-    key_masks: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
     """`packed_attention` for one block of sentences, padded to its longest."""
     sentences, (tokens, hidden_size) = lengths.shape[0], query.shape
@@ -135,16 +128,7 @@ def _attend(
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     autocast = torch.is_autocast_enabled(query.device.type)
     received = None
-    if key_masks is not None:
-        scores = torch.matmul(queries * (hidden_size // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
-        masks = padded(key_masks)  # (B, N)
-        probabilities = masked_softmax(scores, masks[:, None, None, :])
-        if return_received:
-            live = masks > 0.5
-            received = _received(probabilities.detach(), live, live.sum(1), norms)
-        probabilities = functional.dropout(probabilities.to(values.dtype), dropout, dropout > 0.0)
-        context = torch.matmul(probabilities, values)
-    elif return_received and dropout == 0.0 and not differentiable and not autocast:
+    if return_received and dropout == 0.0 and not differentiable and not autocast:
         context, received = _attend_in_place(queries, keys, values, valid, lengths, norms)
     elif return_received or (differentiable and autocast and query.device.type == "cpu"):
         # The fused kernel's backward pass takes ten times as long in bfloat16 on a CPU as these products do.
@@ -170,18 +154,6 @@ def _sum_dtype(probabilities: Tensor) -> torch.dtype:
     return torch.promote_types(probabilities.dtype, torch.float32)
 
 
-def masked_softmax(scores: Tensor, masks: Tensor) -> Tensor:
-    """m·exp(scores) / Σ m·exp(scores) over the last axis, in at least 32 bits; ``masks`` m are zeros and ones.
-
-    The forward pass is the softmax over the keys with m = 1, of which each row must have one; the gradient for m at
-    zero is what the key would add if it counted.
-    """
-    wide = scores.to(_sum_dtype(scores))
-    largest = wide.detach().masked_fill(masks < 0.5, torch.finfo(wide.dtype).min).amax(-1, keepdim=True)
-    weights = (wide - largest).clamp_max(MAX_MASKED_EXPONENT).exp() * masks
-    return weights / weights.sum(-1, keepdim=True)
-
-
 def _received(probabilities: Tensor, valid: Tensor | None, lengths: Tensor, norms: Tensor | None) -> Tensor:
     """(B·N,) attention that each place of the padded table receives, from probabilities (B, A, N, N).
 
@@ -199,9 +171,8 @@ def _received(probabilities: Tensor, valid: Tensor | None, lengths: Tensor, norm
 
 
 def first_token_attention(
-    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0,
-    key_masks: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0
+) -> Tensor:
     """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
 
     ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
@@ -213,18 +184,13 @@ def first_token_attention(
     if sentences * longest > tokens:
         indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
         key, value = (pad_input(packed, indices, sentences * longest) for packed in (key, value))
-        key_masks = None if key_masks is None else pad_input(key_masks, indices, sentences * longest)
         valid = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, N)
     key, value = (part.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2) for part in (key, value))
     query = query.view(sentences, 1, heads, hidden_size // heads).transpose(1, 2)  # (B, A, 1, D)
     scores = torch.matmul(query * (hidden_size // heads) ** -0.5, key.transpose(2, 3))  # (B, A, 1, N)
-    if key_masks is not None:
-        probabilities = masked_softmax(scores, key_masks.view(sentences, 1, 1, longest)).to(value.dtype)
-    else:
-        if valid is not None:
-            scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
-        probabilities = scores.softmax(-1)
-    probabilities = functional.dropout(probabilities, dropout, dropout > 0.0)
+    if valid is not None:
+        scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
+    probabilities = functional.dropout(scores.softmax(-1), dropout, dropout > 0.0)
     return torch.matmul(probabilities, value).transpose(1, 2).reshape(sentences, hidden_size)
 
 

@@ -16,25 +16,23 @@ from ltp.models.scores import value_norms
 
 def attend(
     linear: LinearFunction, block: nn.Module, tokens: PackedTokens, heads: int, return_received: bool,
-    gram: Tensor | None = None, first_only: bool = False, key_masks: Tensor | None = None,
+    gram: Tensor | None = None, first_only: bool = False,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """Self-attention with its projections: context (T, H) and, with ``return_received``, a score of each token (T,).
 
     ``block`` holds ``query``, ``key`` and ``value``. The score is the attention that the token receives; with the Gram
     matrices ``gram`` (A, D, D) of the output projection, what it contributes. ``first_only``: the context (B, H) of the
-    first tokens only. ``key_masks`` (T,) weigh the keys, as in :func:`packed_attention`.
+    first tokens only.
     """
     dropout = block.dropout.p if block.training else 0.0
     seq_ids, lengths = tokens.seq_ids, tokens.lengths
     if first_only:
         (query,) = linear(tokens.hidden.index_select(0, sequence_starts(lengths)), block.query)
         key, value = linear(tokens.hidden, block.key, block.value)
-        return first_token_attention(query, key, value, seq_ids, lengths, heads, dropout, key_masks), None
+        return first_token_attention(query, key, value, seq_ids, lengths, heads, dropout), None
     query, key, value = linear(tokens.hidden, block.query, block.key, block.value)
     norms = None if gram is None else value_norms(value.detach(), gram)  # (T, A)
-    return packed_attention(
-        query, key, value, seq_ids, lengths, heads, dropout, return_received, norms=norms, key_masks=key_masks
-    )
+    return packed_attention(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms)
 
 
 def intermediate(linear: LinearFunction, block: nn.Module, values: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ Shapes: B sentences, T tokens in the batch, L layers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -15,14 +14,10 @@ from torch import Tensor
 from ltp.common.errors import LTPError
 from ltp.models import flops
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.models.packing import PackedTokens, sequence_starts
-from ltp.models.pruning import Rule, keep_above
+from ltp.models.quantiles import Quantiles
 from ltp.models.schedule import shares_for
-from ltp.models.scores import centred_log, importance
-from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST
 
 Batch = Mapping[str, Tensor]
-ABOVE_ALL = 2.0  # a mean attention probability that no token reaches
 TOLERANCE = 0.001  # of the share of the FLOPs
 MAX_EVALUATIONS = 40
 MAX_STEP = 25.0  # of a logarithm of scores, which range from 1e-9 to some hundreds
@@ -46,13 +41,12 @@ def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], tar
 def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Sequence[float]) -> None:
     """Set the thresholds so that each layer leaves ``shares`` (L,) of the batch's tokens, first tokens among them.
 
-    The shares are of all tokens of the batch together; sentences keep more or fewer. Each threshold lies halfway
-    between the two scores that it separates, so that rounding moves no token across it. Raises LTPError for a model
-    without thresholds to set.
+    The shares are of all tokens of the batch together (see ltp.models.quantiles). Raises LTPError for a model without
+    thresholds to set.
     """
     _require_thresholds(model)
     with _evaluating(model):
-        quantiles = _Quantiles(model, shares)
+        quantiles = Quantiles(model.config.pruning(), model.heads, shares)
         # The instance's rule is replaced for one forward pass, and restored below.
         model.rule = lambda: quantiles  # type: ignore[method-assign]
         try:
@@ -60,50 +54,6 @@ def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Seque
         finally:
             del model.rule
     model.set_thresholds(quantiles.thresholds)
-
-
-class _Quantiles(Rule):
-    """Keeps given shares of the tokens, and notes the thresholds that do so in ``thresholds``."""
-
-    model: LTPForSequenceClassification
-    shares: Sequence[float]
-    relative: bool
-    thresholds: list[float]
-
-    def __init__(self, model: LTPForSequenceClassification, shares: Sequence[float]) -> None:
-        super().__init__("absolute_threshold")
-        relative = model.config.pruning().is_relative
-        all_kept, first_kept = (KEEP_ALL, KEEP_FIRST) if relative else (0.0, ABOVE_ALL)
-        thresholds = [all_kept if share >= 1.0 else first_kept for share in shares]
-        for name, value in {"model": model, "shares": shares, "relative": relative, "thresholds": thresholds}.items():
-            object.__setattr__(self, name, value)  # the rule's own fields are frozen
-
-    def is_active(self, layer: int) -> bool:
-        return self.shares[layer] < 1.0
-
-    def keeps_first_only(self, layer: int) -> bool:
-        return self.shares[layer] <= 0.0
-
-    def keep_indices(
-        self, layer: int, received: Tensor | None, tokens: PackedTokens, original_lengths: Tensor
-    ) -> Tensor:
-        first = sequence_starts(tokens.lengths)
-        count = round(self.shares[layer] * int(original_lengths.sum()))
-        if received is None or count <= len(first):
-            return first
-        config = self.model.config
-        if self.relative:
-            scores = centred_log(received, tokens.seq_ids, tokens.lengths)
-        else:
-            scores = importance(received, self.model.heads, config.score_length)
-        ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
-        if count < len(ranked):
-            self.thresholds[layer] = ((ranked[count - 1] + ranked[count]) / 2).item()
-        elif self.relative:
-            self.thresholds[layer] = KEEP_ALL
-        elif len(ranked) > len(first):
-            self.thresholds[layer] = ranked[-1].item() / 2
-        return keep_above(scores, self.thresholds[layer], tokens.lengths).nonzero().squeeze(1)
 
 
 @torch.no_grad()

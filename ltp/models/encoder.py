@@ -15,7 +15,6 @@ from ltp.models.blocks import add_and_norm, attend, intermediate
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import soft_mask
 from ltp.models.scores import importance
-from ltp.models.straight_through import StraightThroughMasks
 
 if TYPE_CHECKING:
     from ltp.models.modeling import LTPForSequenceClassification
@@ -34,7 +33,6 @@ class Encoded:
     ffn_tokens: Tensor  # (B, L)
     kept: Tensor | None  # (B·N,) by each token's index in the padded input
     regulariser: Tensor | None
-    relative_flops: Tensor | None
 
 
 def encode(
@@ -48,42 +46,32 @@ def encode(
     config, heads = model.config, model.heads
     original_lengths = tokens.lengths
     soft = model.training and model.soft_temperature is not None
-    sigmoid = soft and not model.straight_through
-    thresholds, rule = model.thresholds(), None if sigmoid else model.rule()
-    masks = None
-    if soft and model.straight_through:
-        masks = StraightThroughMasks(rule, thresholds, model.soft_temperature, tokens)
+    thresholds, rule = model.thresholds(), None if soft else model.rule()
     linear = model.prepacked.linear_function(tokens.hidden)
     kept = None if places is None else tokens.seq_ids.new_zeros(places)
-    regulariser = tokens.hidden.new_zeros(()) if sigmoid else None
+    regulariser = tokens.hidden.new_zeros(()) if soft else None
     attention_tokens, ffn_tokens = [], []
 
     for index, layer in enumerate(model.encoder.encoder.layer):
         attention_tokens.append(tokens.lengths)
-        scored, narrow = sigmoid or rule.needs_scores(index), first_only and index == model.layers - 1
-        if masks is not None:
-            masks.enter(tokens)
+        scored, narrow = soft or rule.needs_scores(index), first_only and index == model.layers - 1
         gram = None
         if scored and config.scoring_mode == "contribution":
             gram = model.prepacked.head_gram(layer.attention.output.dense, heads)
         context, received = attend(
             linear, layer.attention.self, tokens, heads, return_received=scored, gram=gram,
-            first_only=narrow and not scored, key_masks=None if masks is None else masks.values,
+            first_only=narrow and not scored,
         )  # fmt: skip
         rows = row_mask = None
-        if sigmoid:
+        if soft:
             scores = importance(received, heads, config.score_length)
             row_mask = soft_mask(scores, thresholds[index], model.soft_temperature)  # (T,)
             regulariser = regulariser + row_mask.sum() / (original_lengths.shape[0] * config.score_length)
-        elif masks is not None:
-            rows = masks.live_rows()
         elif rule.is_active(index):
             rows = rule.keep_indices(index, received, tokens, original_lengths)
         if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
             context = context if narrow and not scored else context.index_select(0, rows)
             tokens = tokens.select(rows)
-        if masks is not None:
-            masks.decide(index, received, tokens, rows)
         ffn_tokens.append(tokens.lengths)
         if kept is not None:
             kept[tokens.indices] += 1
@@ -98,10 +86,4 @@ def encode(
         hidden = add_and_norm(linear, layer.output, widened, attended)
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
-    relative_flops = None
-    if masks is not None:
-        attention_tokens, ffn_tokens = masks.counts()
-        relative_flops = masks.relative_flops(config.hidden_size, config.intermediate_size)
-    return Encoded(
-        tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser, relative_flops
-    )
+    return Encoded(tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser)

@@ -6,12 +6,7 @@ the importance scores are left out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def encoder_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int):
@@ -22,25 +17,7 @@ def encoder_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_si
     2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward).
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
-    return _encoder_macs(n, left, float(hidden_size), float(intermediate_size))
-
-
-def _encoder_macs(n, left, hidden: float, wide: float):
-    """`encoder_macs` of arrays or tensors (…, L)."""
-    return (2 * hidden * n**2 + 4 * hidden**2 * n + 2 * hidden * wide * left).sum(-1)
-
-
-def relative_flops(
-    attention_tokens: Tensor, ffn_tokens: Tensor, lengths: Tensor, hidden_size: int, intermediate_size: int
-) -> Tensor:
-    """() the share of the unpruned FLOPs (sum over sentences ÷ sum over sentences), differentiable in the counts.
-
-    ``attention_tokens`` and ``ffn_tokens`` are (B, L), ``lengths`` (B,) the tokens before the first layer.
-    """
-    dense_tokens = lengths[:, None].expand_as(attention_tokens).to(attention_tokens.dtype)
-    sizes = float(hidden_size), float(intermediate_size)
-    pruned = _encoder_macs(attention_tokens, ffn_tokens, *sizes)
-    return pruned.sum() / _encoder_macs(dense_tokens, dense_tokens, *sizes).sum()
+    return (2 * hidden_size * n**2 + 4 * hidden_size**2 * n + 2 * hidden_size * intermediate_size * left).sum(-1)
 
 
 def executed_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int, last_scores: bool):

@@ -28,6 +28,7 @@ from ltp.models.embedding import embed
 from ltp.models.encoder import encode
 from ltp.models.output import LTPOutput
 from ltp.models.prepacked_linear import PrepackedWeights
+from ltp.models.quantiles import Quantiles
 from ltp.settings.pruning import PruningSettings
 
 BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
@@ -66,7 +67,7 @@ class LTPForSequenceClassification(PreTrainedModel):
         if config.prune_mode == "absolute_threshold":
             self.threshold_deltas = nn.Parameter(self._initial_thresholds())
         self.soft_temperature: float | None = None
-        self.straight_through = False
+        self.trained_shares: Sequence[float] | None = None
         self.prepacked = PrepackedWeights()
         self.post_init()
 
@@ -139,8 +140,10 @@ class LTPForSequenceClassification(PreTrainedModel):
         return torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
 
     def rule(self) -> pruners.Rule:
-        """How each layer prunes with the current thresholds or keep rates."""
+        """How each layer prunes with the current thresholds or keep rates, or by :meth:`train_on_shares`."""
         config = self.config
+        if self.training and self.trained_shares is not None:
+            return Quantiles(config.pruning(), self.heads, self.trained_shares)
         if config.prune_mode == "topk":
             return pruners.Rule("topk", keep_rates=pruners.topk_keep_rates(self.layers, config.token_keep_rate))
         thresholds = self.thresholds()
@@ -165,17 +168,18 @@ class LTPForSequenceClassification(PreTrainedModel):
             self.threshold_deltas.data = exact.to(self.threshold_deltas.device)
         return self
 
-    def use_soft_masks(self, temperature: float | None, straight_through: bool = False) -> None:
+    def use_soft_masks(self, temperature: float | None) -> None:
         """Train with σ((score − θ)/temperature) instead of removal; None ends it. Evaluation always removes.
 
-        ``straight_through``: the sigmoid is the masks' gradient only (see ltp.models.straight_through). Raises LTPError
-        where the score is one that the masks are not made for.
+        Raises LTPError where the score is another than the paper's.
         """
-        relative = self.config.pruning().is_relative
-        if temperature is not None and relative != straight_through:
-            fix = "relative or contribution for a FLOPs target, mean for λ"
-            raise LTPError(f"scoring_mode: {self.config.scoring_mode} does not fit these soft masks; expected {fix}")
-        self.soft_temperature, self.straight_through = temperature, straight_through
+        if temperature is not None and self.config.pruning().is_relative:
+            raise LTPError(f"scoring_mode: {self.config.scoring_mode} has no soft masks; expected mean")
+        self.soft_temperature = temperature
+
+    def train_on_shares(self, shares: Sequence[float] | None) -> None:
+        """While training, let each layer keep ``shares`` (L,) of each batch's tokens; None: what thresholds keep."""
+        self.trained_shares = shares
 
     def forward(
         self,
@@ -204,7 +208,6 @@ class LTPForSequenceClassification(PreTrainedModel):
             attention_tokens=encoded.attention_tokens,
             ffn_tokens=encoded.ffn_tokens,
             regulariser=encoded.regulariser,
-            relative_flops=encoded.relative_flops,
             kept=None if encoded.kept is None else encoded.kept.view_as(input_ids),
         )
 

@@ -13,9 +13,8 @@ class LTPOutput(ModelOutput):
     """What one forward pass returns.
 
     ``attention_tokens`` and ``ffn_tokens`` count the tokens that entered each layer's attention and feed-forward;
-    ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``relative_flops`` are the batch's FLOPs
-    relative to those without pruning, differentiable (straight-through masks only); ``kept``, with ``return_kept``, is
-    the number of layers that each input token went through.
+    ``regulariser`` is Σ over layers of the mean soft mask (soft masking only); ``kept``, with
+    ``return_kept``, is the number of layers that each input token went through.
     """
 
     loss: Tensor | None = None
@@ -23,5 +22,4 @@ class LTPOutput(ModelOutput):
     attention_tokens: Tensor | None = None  # (B, L)
     ffn_tokens: Tensor | None = None  # (B, L)
     regulariser: Tensor | None = None  # ()
-    relative_flops: Tensor | None = None  # ()
     kept: Tensor | None = None  # (B, N)

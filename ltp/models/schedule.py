@@ -5,7 +5,6 @@ Shapes: B sentences, L layers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,22 +12,22 @@ import numpy as np
 from ltp.common.errors import LTPError
 from ltp.models import flops
 
+FALL = 1.25  # how fast the shares fall from layer to layer; docs/evidence.md compares schedules
+
 
 def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: tuple[int, int]) -> list[float]:
     """Share of a sentence's tokens left after each layer (L,), for sentences of ``lengths`` (B,) to cost ``target``.
 
     ``sizes`` are the encoder's hidden and intermediate size. The last layer keeps the first token, which is all that
-    the classifier reads; before it the share is 1 / (1 + p·(l − 1) + p²/16). The first layer so keeps nearly all where
-    the target is mild: what is dropped there costs accuracy. At low targets it must drop too, most of all from long
-    text, or there would be nothing left for the others. A target that p = 0 does not cost spares the last layer.
-    Raises LTPError for a target that is less than the first layer's attention.
+    the classifier reads; before it the share after layer l is min(1, c / l^FALL). The first layers so keep all where
+    the target is mild: what is dropped there costs accuracy. At low targets they must drop too, or there would be
+    nothing left for the others. A target that even this costs less than spares the last layer. Raises LTPError for a
+    target that is less than the first layer's attention.
     """
 
     def family(position: float) -> list[float]:  # from 0, all tokens, to 2, first tokens only
-        if position >= 2.0:
-            return [0.0] * layers
-        p = math.tan(math.pi / 2 * max(0.0, position - 1.0))
-        return [*(1.0 / (1.0 + p * layer + p**2 / 16) for layer in range(layers - 1)), max(0.0, 1.0 - position)]
+        c = (layers - 1) ** FALL * min(1.0, 2.0 - position)
+        return [*(min(1.0, c / layer**FALL) for layer in range(1, layers)), max(0.0, 1.0 - position)]
 
     return family(solve(family, 2.0, target, lengths, sizes))
 

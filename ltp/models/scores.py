@@ -2,18 +2,23 @@
 
 ``mean``: the paper's, the mean attention probability over heads and query positions (Kim et al., 2022, eq. 4). Its
 scale changes from sentence to sentence: where one token draws most of the attention, all others score low.
-``relative``: the logarithm of the same, less its mean over the sentence's tokens: how often a token is looked at,
-compared with the others of its sentence. ``contribution``: the same of what a token adds to the others, not only how
-much it is looked at: attention times the norm of the value vector that it weighs, after the output projection
-(Kobayashi et al., 2020, "Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574).
+``relative``: the logarithm of the same, less that of the sentence's median token: how often a token is looked at,
+compared with the others of its sentence. A median, unlike a mean, does not move with the few tokens that draw most of
+the attention. ``contribution``: the same of what a token adds to the others, not only how much it is looked at:
+attention times the norm of the value vector that it weighs, after the output projection (Kobayashi et al., 2020,
+"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574).
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from ltp.models.packing import offsets
 
 # The least attention or contribution whose logarithm is taken; that of a token that nothing looks at is 0.
 SMALLEST_SCORE = 1e-9
@@ -36,16 +41,20 @@ def relative_to_largest(received: Tensor, seq_ids: Tensor, sentences: int) -> Te
 
 
 def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor) -> Tensor:
-    """(T,) z: log of each score less the mean of the logs over its sentence, so that a constant factor cancels.
+    """(T,) z: log of each score less the log of its sentence's median score, so that a constant factor cancels.
 
-    ``lengths`` (B,) are the sentences' tokens. The scores ``relative`` and ``contribution``, of the attention that a
-    token receives and of what it contributes.
+    ``lengths`` (B,) are the sentences' tokens; of an even number the median is the lower of the two in the middle. The
+    scores ``relative`` and ``contribution``, of the attention that a token receives and of what it contributes.
     """
     logs = received.clamp_min(SMALLEST_SCORE).log()
-    if lengths.shape[0] == 1:
-        return logs - logs.mean()
-    means = logs.new_zeros(lengths.shape[0]).index_add(0, seq_ids, logs) / lengths
-    return logs - means.index_select(0, seq_ids)
+    sentences = lengths.shape[0]
+    if sentences == 1:
+        return logs - logs.median()
+    longest = int(lengths.max())
+    indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
+    padded = logs.new_full((sentences * longest,), math.inf).index_copy(0, indices, logs).view(sentences, longest)
+    medians = padded.sort(1).values.gather(1, ((lengths - 1) // 2)[:, None]).squeeze(1)  # (B,)
+    return logs - medians.index_select(0, seq_ids)
 
 
 def head_gram(output_weight: Tensor, heads: int) -> Tensor:

@@ -33,8 +33,8 @@ class PruningSettings:
     )
     scoring_mode: str = described(
         "mean",
-        "how a token's importance is scored: mean attention received (the paper's), the same relative to the other "
-        "tokens of the sentence, or what it contributes to them, relative likewise",
+        "how a token's importance is scored: mean attention received (the paper's), the same relative to the "
+        "sentence's median token, or what it contributes to the others, relative likewise",
         choices=SCORING_MODES,
     )
     score_length: int = described(

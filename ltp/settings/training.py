@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from ltp.common.errors import LTPError
 from ltp.settings.fields import check_limits, described
 
-# Of settings that are unset beside a flops_target.
-BUDGET_DEFAULTS = {"temperature": 0.3, "threshold_learning_rate": 0.02}
-
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How one stage trains. The defaults are the original's, where it has them."""
 
     learning_rate: float = described(2e-5, "peak learning rate of the weights", above=0.0, maximum=1.0)
-    epochs: float = described(1.0, "passes over the training split", above=0.0, maximum=10_000.0)
+    epochs: float = described(
+        1.0, "passes over the training split; 0: nothing is trained", minimum=0.0, maximum=10_000.0
+    )
     batch_size: int = described(64, "sentences in an optimiser step, over all devices", minimum=1)
     accumulation_steps: int = described(1, "parts in which a batch is computed, to save memory", minimum=1)
     weight_decay: float = described(0.0, "AdamW's weight decay (never applied to thresholds)", minimum=0.0)
@@ -37,8 +36,14 @@ class TrainingSettings:
     )
     flops_target: float | None = described(
         None,
-        "share of the dense FLOPs that thresholds are set for, by learning in the soft stage (in the place of λ) and "
-        "by calibration on training text in the hard stage",
+        "share of the dense FLOPs that the model is trained for and its thresholds are then set for, on training text",
+        above=0.0,
+        maximum=1.0,
+    )
+    least_flops_target: float | None = described(
+        None,
+        "beside a flops_target: each step draws its own target, from this one to that one, so that one training serves "
+        "all of them",
         above=0.0,
         maximum=1.0,
     )
@@ -61,11 +66,12 @@ class TrainingSettings:
     tensorboard: bool = described(False, "write TensorBoard logs below the run directory")
 
     def __post_init__(self) -> None:
-        if self.flops_target is not None:  # thresholds and widths are then of another scale: logarithms of scores
-            for name, value in BUDGET_DEFAULTS.items():
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
         check_limits(self)
+        if self.least_flops_target is not None and self.least_flops_target > (self.flops_target or 0.0):
+            raise LTPError(
+                f"least_flops_target: {self.least_flops_target} with flops_target: {self.flops_target}; expected a "
+                "flops_target that is not below it"
+            )
         if self.flops_target is not None and self.lambda_ is not None:
             raise LTPError(f"lambda: {self.lambda_} with flops_target: {self.flops_target}; expected one of them")
         if self.batch_size % self.accumulation_steps:

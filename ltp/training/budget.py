@@ -1,15 +1,17 @@
-"""Thresholds that cost a given share of the FLOPs: set on training text before, while and after the weights change."""
+"""Training for a share of the FLOPs: tokens dropped at that share, and thresholds for it when the weights are done."""
 
 from __future__ import annotations
 
+import math
+import random
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-from ltp.models.calibration import calibrate, measure, shift_to_target
+from ltp.models.calibration import calibrate
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.schedule import shares_for
 from ltp.settings.training import TrainingSettings
 from ltp.training.collator import pad
 from ltp.training.evaluation import compute_in_fp32
@@ -19,21 +21,34 @@ if TYPE_CHECKING:
 
 SENTENCES = 320  # of the training split, on which thresholds are set
 BATCH_TOKENS = 1 << 14  # in one forward pass, padding included
-RECALIBRATION_STEPS = 50  # steps of the hard stage after which thresholds are set again: scores move with the weights
 
 
 class Budget:
-    """The thresholds of a model whose sentences are to cost a share of the FLOPs.
+    """The FLOPs that a model is trained for: one target, or for each step another at random from a range.
 
-    ``split`` is the training split, of which a sample of SENTENCES is used, the same whenever the seed is.
+    In training each batch keeps the shares of its tokens that cost the target (ltp.models.quantiles), so thresholds
+    need not follow the scores while these move with the weights; they are set afterwards. ``split`` is the training
+    split, of which a sample of SENTENCES is used, the same whenever the seed is. Raises LTPError for a target that is
+    below what is possible on this text.
     """
 
     def __init__(self, model: LTPForSequenceClassification, split: Any, settings: TrainingSettings) -> None:
-        self.model, self.target = model, settings.flops_target or 1.0
-        generator = torch.Generator().manual_seed(settings.seed)
-        rows = torch.randperm(len(split), generator=generator)[:SENTENCES].tolist()
+        self.model, self.seed = model, settings.seed
+        self.target = settings.flops_target or 1.0
+        self.least = settings.least_flops_target or self.target
+        rows = random.Random(settings.seed).sample(range(len(split)), min(SENTENCES, len(split)))
         self.examples = [{name: split[row][name] for name in split.column_names if name != "length"} for row in rows]
-        self.start: float | None = None
+        self.shares(self.least)
+
+    def shares(self, target: float) -> list[float]:
+        """(L,) share of its tokens that each layer leaves, for the sample to cost ``target``."""
+        lengths, config = [len(example["input_ids"]) for example in self.examples], self.model.config
+        return shares_for(target, self.model.layers, lengths, (config.hidden_size, config.intermediate_size))
+
+    def draw(self, step: int) -> float:
+        """The target of a step: evenly distributed on a logarithmic scale, the same whenever seed and step are."""
+        position = random.Random(f"{self.seed} {step}").random()
+        return math.exp(math.log(self.least) + position * (math.log(self.target) - math.log(self.least)))
 
     def batches(self) -> list[dict[str, Tensor]]:
         """The sample as padded batches on the model's device, in random order, so that each is like the whole."""
@@ -43,35 +58,26 @@ class Budget:
         padding, device = self.model.config.pad_token_id, self.model.device
         return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]
 
-    def calibrate(self) -> None:
-        """Set all thresholds from the scores. Raises LTPError for a target that cannot be reached."""
-        self.start = calibrate(self.model, self.batches(), self.target)
-
-    def hold(self) -> tuple[float, float]:
-        """Move the thresholds by one constant so that the sample costs the target; the constant and the cost."""
-        return shift_to_target(self.model, self.batches(), self.target)
-
     def meet(self, trainer: LTPTrainer) -> dict[str, Any]:
-        """`hold` after the training, in fp32, as the model is evaluated; what metrics.json records of the budget.
+        """Set the thresholds for the target, in fp32, as the model is evaluated; what metrics.json records of it.
 
-        ``trained`` are the FLOPs before: under straight-through masks as in evaluation, since both drop the same
-        tokens. All are of the sample of training text.
+        ``reached`` are the sample's FLOPs.
         """
+        self.model.train_on_shares(None)
         compute_in_fp32(trainer)
-        trained = measure(self.model, self.batches())
-        shift, reached = self.hold()
-        return {"target": self.target, "start": self.start, "trained": trained, "shift": shift, "reached": reached}
+        reached = calibrate(self.model, self.batches(), self.target)
+        least = {} if self.least == self.target else {"least": self.least}
+        return {"target": self.target, **least, "reached": reached}
 
     def callback(self) -> TrainerCallback:
-        """What holds the budget while the weights change."""
-        return _HoldBudget(self)
+        """What drops each step's tokens for its target."""
+        return _DropForBudget(self)
 
 
-class _HoldBudget(TrainerCallback):
+class _DropForBudget(TrainerCallback):
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
 
-    def on_step_end(self, args, state, control, **kwargs):
-        """Set the thresholds again every RECALIBRATION_STEPS steps; the end of the training sets them anyway."""
-        if state.global_step % RECALIBRATION_STEPS == 0 and state.global_step < state.max_steps:
-            self.budget.hold()
+    def on_step_begin(self, args, state, control, **kwargs):
+        """Let the step's batches keep the shares of its target."""
+        self.budget.model.train_on_shares(self.budget.shares(self.budget.draw(state.global_step)))

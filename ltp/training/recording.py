@@ -46,11 +46,11 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
         del chosen[name]
     if not chosen["freeze_embeddings"]:  # as the versions wrote it that had no such setting: seeds can be averaged
         del chosen["freeze_embeddings"]
-    if chosen["flops_target"] is None:
-        del chosen["flops_target"]
-    else:  # what belongs to λ
-        del chosen["lambda"], chosen["lambda_warmup"]
-    if stage.name != "soft":
+    for name in ("flops_target", "least_flops_target"):
+        if chosen[name] is None:
+            del chosen[name]
+    budget = "flops_target" in chosen
+    if budget or stage.name != "soft":
         for name in ("temperature", "lambda", "lambda_warmup", "threshold_learning_rate"):
             chosen.pop(name, None)
     if parent and parent.get("stage") == "soft":
@@ -66,7 +66,7 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
         "seed": stage.settings.seed,
         "settings": {
             **chosen,
-            "masking": {"base": "none", "soft": "soft", "hard": "hard"}[stage.name],
+            "masking": "hard" if budget else {"base": "none", "soft": "soft", "hard": "hard"}[stage.name],
             "max_length": info["max_length"],
             "selection": info["selection"],
         },

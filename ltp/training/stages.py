@@ -62,21 +62,18 @@ def train(stage: Stage) -> dict[str, Any]:
         remove_results(output)
         prepare_state(output, metadata)
     distributed.wait()
-    budget = None
-    if settings.flops_target is not None:
-        budget = Budget(model, splits["train"], settings)
-        if not (parent and parent.get("stage") == "soft"):
-            budget.calibrate()
+    budget = None if settings.flops_target is None else Budget(model, splits["train"], settings)
     resume = last_checkpoint(output / CHECKPOINT)
     earlier = seconds_trained(resume) if resume else 0.0
     trainer = make_trainer(model, splits["train"], info, output / CHECKPOINT, settings, logits, STAGE_SEEDS[stage.name])
-    if budget and stage.name == "hard":
+    if budget:
         trainer.add_callback(budget.callback())
     if settings.tensorboard:
         trainer.add_callback(tensorboard_logs(output / TENSORBOARD))
     train_started = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if settings.epochs:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if budget:
             metadata["budget"] = budget.meet(trainer)
         trained = time.monotonic()

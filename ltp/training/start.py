@@ -94,16 +94,16 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
     if model.num_labels != info["num_labels"]:
         raise LTPError(f"{folder}: has {model.num_labels} labels, the data have {info['num_labels']}")
     if stage.name == "soft":
-        budget = settings.flops_target is not None
-        if not budget and (settings.temperature is None or settings.lambda_ is None):
+        if settings.flops_target is None and (settings.temperature is None or settings.lambda_ is None):
             raise LTPError("stage soft: needs --temperature and --lambda, or --flops-target")
         if not hasattr(model, THRESHOLDS):
             raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to learn")
-        model.use_soft_masks(settings.temperature, straight_through=budget)
+        if settings.flops_target is None:
+            model.use_soft_masks(settings.temperature)
     elif settings.flops_target is not None and not hasattr(model, THRESHOLDS):
         raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to set for a flops_target")
-    elif hasattr(model, THRESHOLDS):
-        model.threshold_deltas.requires_grad_(False)
+    if hasattr(model, THRESHOLDS):  # only soft masks give thresholds a gradient
+        model.threshold_deltas.requires_grad_(model.soft_temperature is not None)
     return _freeze(model, settings)
 
 

@@ -1,4 +1,4 @@
-"""The Trainer subclass: λ term or budget's penalty, thresholds' own learning rate and gradient clip, distillation.
+"""The Trainer subclass: λ term, thresholds' own learning rate and gradient clip, distillation.
 
 Everything else is the library's.
 """
@@ -26,16 +26,14 @@ from ltp.training.collator import Collator
 
 EVALUATION_BATCH = 32  # sentences; larger batches leave the processor's cache
 LOG_STEPS = 10
-BUDGET_PENALTY = 20.0  # weight of the squared difference between the batch's FLOPs and their target
 
 
 class LTPTrainer(Trainer):
     """Trains one stage.
 
-    Modifications: the loss adds λ · regulariser (soft masking), or BUDGET_PENALTY · (FLOPs − target)² (straight-through
-    masks), and the distillation term; ``threshold_deltas`` has
-    its own learning rate, no weight decay and its own gradient clip, since its gradient can dwarf the weights' or
-    vanish beside them; evaluation keeps the order of the data; a loss that is not finite raises Diverged.
+    Modifications: the loss adds λ · regulariser (soft masking) and the distillation term; ``threshold_deltas`` has its
+    own learning rate, no weight decay and its own gradient clip, since its gradient can dwarf the weights' or vanish
+    beside them; evaluation keeps the order of the data; a loss that is not finite raises Diverged.
     """
 
     # The loss below is a mean over sentences, so accumulation must divide it (also for RoBERTa, whose signature
@@ -57,8 +55,6 @@ class LTPTrainer(Trainer):
             loss = (1 - share) * loss + share * distillation_loss(outputs.logits, teacher_logits)
         if outputs.regulariser is not None:
             loss = loss + self.lambda_now() * outputs.regulariser
-        if outputs.relative_flops is not None:
-            loss = loss + BUDGET_PENALTY * (outputs.relative_flops - self.settings.flops_target) ** 2
         return (loss, outputs) if return_outputs else loss
 
     def lambda_now(self) -> float:

@@ -37,7 +37,7 @@ sections = {
             "temperatures": points(positive),
             "lambdas": points(st.floats(0, 10)),
             "flops_targets": points(st.floats(0.01, 1)),
-            "budget_temperatures": points(positive),
+            "budget_epochs": positive,
         },
     ),
     "hard": st.fixed_dictionaries({}, optional=training | {"learning_rates": points(positive)}),
@@ -69,10 +69,10 @@ def test_any_valid_grid_plans(config):
     for task, sections in grid.config.tasks.items():
         soft, hard, baselines = sections["soft"], sections["hard"], sections["baselines"]
         learned = len(soft["temperatures"]) * len(soft["lambdas"])
-        learned += len(soft["budget_temperatures"]) * len(soft["flops_targets"])
+        targets = len(soft["flops_targets"])
         manual, topk = baselines["manual"] or {}, baselines["topk"] or {}
         fixed = len(topk.get("keep_rates", ())) + len(manual.get("final_token_thresholds", ()))
-        expected = 1 + learned + (learned + fixed) * len(hard["learning_rates"])
+        expected = 1 + learned + (learned + fixed) * len(hard["learning_rates"]) + (targets and 1 + targets)
         assert sum(run.task == task for run in grid.runs.values()) == expected * len(grid.config.seeds)
         assert shlex.split(grid.data_flags(task))
     for directory in grid.runs:

@@ -207,7 +207,7 @@ def test_the_control_is_the_dense_model_trained_as_long():
     assert Grid(changed(SMALL, ("baselines", "dense"), None)).runs.keys() == Grid(SMALL).runs.keys()
 
 
-BUDGET = {"flops_targets": [0.7, 0.5], "budget_temperatures": [0.2, 0.3]}
+BUDGET = {"flops_targets": [0.7, 0.5]}
 
 
 def test_flops_targets_in_the_place_of_lambdas():
@@ -220,38 +220,40 @@ def test_flops_targets_in_the_place_of_lambdas():
     both, plain = Grid(changed(SMALL, ("soft",), SMALL["soft"] | BUDGET)), Grid(SMALL)
     assert {name: run for name, run in both.runs.items() if run.method != "budget"} == plain.runs
     assert {name: item for name, item in both.conversions.items() if item.method != "budget"} == plain.conversions
+
+
+def test_one_training_serves_all_flops_targets():
+    grid = Grid(changed(SMALL, ("soft",), SMALL["soft"] | BUDGET))
     home = "results/imdb/seed~1/budget"
-    point = f"{home}/temperature~0.2/target~0.5"
-    soft, hard = both.runs[f"{point}/soft"], both.runs[f"{point}/hard/lr~1e-05"]
-    assert soft.checkpoint == f"{home}/converted" and hard.parent == f"{point}/soft/metrics.json"
-    assert soft.settings["flops_target"] == hard.settings["flops_target"] == 0.5
-    assert soft.settings["temperature"] == 0.2 and soft.settings["threshold_learning_rate"] == 0.02
-    assert "lambda_" not in soft.settings and hard.settings.keys() - {"flops_target"} == (
-        plain.runs["results/imdb/seed~1/ltp/temperature~0.001/lambda~0.1/hard/lr~1e-05"].settings.keys()
-    )
-    assert both.conversion_flags(f"{home}/converted").endswith(" --scoring-mode=contribution")
-    assert "--flops-target=0.5" in both.training_flags(f"{point}/soft")
-    assert soft.name == "imdb budget soft seed~1 temperature~0.2 target~0.5"
-    assert len([run for run in both.runs.values() if run.method == "budget"]) == 2 * 2 * 4 * (1 + 2)
+    soft, hard = grid.runs[f"{home}/soft"], grid.runs[f"{home}/target~0.5/hard"]
+    assert soft.checkpoint == f"{home}/converted" and hard.parent == f"{home}/soft/metrics.json"
+    assert (soft.settings["least_flops_target"], soft.settings["flops_target"]) == (0.5, 0.7)
+    assert (hard.settings["flops_target"], hard.settings["epochs"]) == (0.5, 0.0)
+    assert "least_flops_target" not in hard.settings and hard.teacher is None
+    learned = plain = grid.config.tasks["imdb"]
+    assert soft.settings["epochs"] == 2 * (learned["soft"]["epochs"] + plain["hard"]["epochs"])
+    assert not {"temperature", "lambda_", "threshold_learning_rate"} & soft.settings.keys()
+    assert grid.conversion_flags(f"{home}/converted").endswith(" --scoring-mode=relative")
+    assert "--least-flops-target=0.5" in grid.training_flags(f"{home}/soft")
+    assert (soft.name, hard.name) == ("imdb budget soft seed~1", "imdb budget hard seed~1 target~0.5")
+    assert len([run for run in grid.runs.values() if run.method == "budget"]) == 2 * 2 * (1 + 2)
+    one = Grid(changed(SHORT, ("soft",), {"flops_targets": [0.5]}))
+    assert "least_flops_target" not in one.runs["results/rotten_tomatoes/seed~0/budget/soft"].settings
 
 
 def test_budget_runs_have_settings_of_their_own_where_they_are_given():
-    own = {"budget_learning_rate": 5e-5, "budget_threshold_learning_rate": 0.01, "scoring_mode": "relative"}
-    soft = {"learning_rate": 1e-5, "threshold_learning_rate": 3e-4, "lambdas": [0.1]} | BUDGET
+    own = {"budget_learning_rate": 5e-5, "budget_epochs": 3.0, "scoring_mode": "contribution"}
+    soft = {"learning_rate": 1e-5, "epochs": 0.5, "lambdas": [0.1]} | BUDGET
     grid = Grid(changed(SHORT, ("soft",), soft | own))
-    rates = {
-        run.method: (run.settings["learning_rate"], run.settings["threshold_learning_rate"])
+    found = {
+        run.method: (run.settings["learning_rate"], run.settings["epochs"])
         for run in grid.runs.values()
         if run.stage == "soft"
     }
-    assert rates == {"ltp": (1e-5, 3e-4), "budget": (5e-5, 0.01)}
-    assert "--scoring-mode=relative" in grid.conversion_flags("results/rotten_tomatoes/seed~0/budget/converted")
-    assert (
-        Grid(changed(SHORT, ("soft",), soft))
-        .runs["results/rotten_tomatoes/seed~0/budget/temperature~0.2/target~0.5/soft"]
-        .settings["learning_rate"]
-        == 1e-5
-    )  # unset: that of the soft stage
+    assert found == {"ltp": (1e-5, 0.5), "budget": (5e-5, 3.0)}
+    assert "--scoring-mode=contribution" in grid.conversion_flags("results/rotten_tomatoes/seed~0/budget/converted")
+    unset = Grid(changed(SHORT, ("soft",), soft)).runs["results/rotten_tomatoes/seed~0/budget/soft"].settings
+    assert unset["learning_rate"] == 1e-5  # that of the soft stage
 
 
 def test_topk_takes_any_score():

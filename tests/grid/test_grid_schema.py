@@ -62,7 +62,7 @@ def test_unknown_keys_are_refused_in_every_section(path):
 def test_a_grid_without_values_has_the_defaults_of_the_settings():
     sections = read_config(SHORT).tasks["rotten_tomatoes"]
     assert sections["data"] == DataSettings(task="rotten_tomatoes", model_source="packaged")
-    sweeps = {"temperature", "lambda_", "flops_target", "seed"}
+    sweeps = {"temperature", "lambda_", "flops_target", "least_flops_target", "seed"}
     without = {("base", "distillation"), ("base", "freeze_embeddings")}
     for stage in ("base", "soft", "hard"):
         for field in fields(TrainingSettings):
@@ -70,10 +70,8 @@ def test_a_grid_without_values_has_the_defaults_of_the_settings():
                 assert sections[stage][field.name] == field.default, (stage, field.name)
     assert {field.name for field in fields(TrainingSettings)} - sweeps <= {*sections["base"], *sections["soft"]}
     assert (sections["soft"]["temperatures"], sections["soft"]["lambdas"]) == ([0.001], [0.03, 0.1, 0.2])
-    assert (sections["soft"]["flops_targets"], sections["soft"]["budget_temperatures"]) == ([], [0.3])
-    assert (sections["soft"]["scoring_mode"], sections["soft"]["budget_threshold_learning_rate"]) == (
-        "contribution", TrainingSettings(flops_target=0.5).threshold_learning_rate,
-    )  # fmt: skip
+    assert (sections["soft"]["flops_targets"], sections["soft"]["budget_epochs"]) == ([], None)
+    assert sections["soft"]["scoring_mode"] == "relative"
     assert sections["hard"]["learning_rates"] == [2e-5]
     assert sections["baselines"] == {
         "epochs": 2.0, "dense": None, "topk": {"keep_rates": [0.2, 0.4, 0.6], "scoring_mode": "mean"},

@@ -145,5 +145,5 @@ def test_budget_runs_are_counted_as_such(tmp_path):
     soft = GRID["soft"] | {"flops_targets": [0.7, 0.5, 0.3]}
     text = plan.render_plan(Grid(GRID | {"results_dir": str(tmp_path), "soft": soft}), tokens_per_second=1000.0)
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line}
-    assert rows["budget"][0] == "9" and rows["soft"][0] == "2"
-    assert "budget 6, ltp 4, topk 2" in text
+    assert rows["budget"][0] == "4" and rows["soft"][0] == "2"
+    assert "budget 3, ltp 4, topk 2" in text

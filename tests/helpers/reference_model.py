@@ -16,10 +16,7 @@ from ltp.models.modeling import LTPForSequenceClassification
 
 @dataclass
 class Sentence:
-    """What one sentence gives: logits (1, C), layers that each token lived through (N,), and the soft masks' sum.
-
-    The counts of tokens are numbers; under straight-through masks they are tensors with gradients.
-    """
+    """What one sentence gives: logits (1, C), layers that each token lived through (N,), and the soft masks' sum."""
 
     logits: Tensor
     kept: Tensor
@@ -33,30 +30,24 @@ def forward(
     ids: Tensor,
     types: Tensor | None = None,
     temperature: float | None = None,
-    straight_through: bool = False,
 ) -> Sentence:
-    """Classify the tokens (N,) of one sentence; with a temperature, under soft or straight-through masks."""
+    """Classify the tokens (N,) of one sentence; with a temperature, under soft masks."""
     config, layers, heads, count = model.config, model.layers, model.heads, len(ids)
     types = torch.zeros_like(ids) if types is None else types
     positions = torch.arange(count) + (config.pad_token_id + 1 if config.base_model_type == "roberta" else 0)
     hidden = model.encoder.embeddings(input_ids=ids[None], token_type_ids=types[None], position_ids=positions[None])
     alive = torch.ones(count, dtype=torch.bool)
-    weights = torch.ones(count, dtype=hidden.dtype)  # straight-through masks, multiplied from layer to layer
     kept, masks = torch.zeros(count, dtype=torch.long), hidden.new_zeros(())
     attention_tokens, ffn_tokens = [], []
     for number, layer in enumerate(model.encoder.encoder.layer, start=1):
-        attention_tokens.append(weights.sum() if straight_through else int(alive.sum()))
+        attention_tokens.append(int(alive.sum()))
         attention = layer.attention.self
         query, key, value = (
             part(hidden)[0].view(count, heads, -1).transpose(0, 1)
             for part in (attention.query, attention.key, attention.value)
         )
         logits = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
-        if straight_through:  # every row stays to the end, alive or not
-            shares = (logits - logits.detach().amax()).exp() * weights
-            probabilities = shares / shares.sum(-1, keepdim=True)
-        else:
-            probabilities = logits.masked_fill(~alive, -math.inf).softmax(-1)  # (A, N, N)
+        probabilities = logits.masked_fill(~alive, -math.inf).softmax(-1)  # (A, N, N)
         received = (probabilities * alive[:, None]).sum(1)  # (A, N) from living queries
         if config.scoring_mode == "contribution":
             received = received / alive.sum() + probabilities[:, 0]
@@ -66,20 +57,13 @@ def forward(
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
         attended = layer.attention.output(context, hidden)
         hidden = layer.output(layer.intermediate(attended), attended)
-        if straight_through:
-            scores = relative(received.detach(), alive)
-            soft = torch.sigmoid((scores - model.threshold_deltas[number - 1]) / temperature)
-            stay = scores >= model.threshold_deltas[number - 1]
-            mask = stay.to(soft.dtype) + soft - soft.detach()
-            weights = weights * torch.cat([torch.ones_like(mask[:1]), mask[1:]])
-            alive = weights > 0.5
-        elif temperature is not None:
+        if temperature is not None:
             scores = received / (heads * config.score_length)
             mask = torch.sigmoid((scores - threshold(model, number)) / temperature)
             hidden, masks = hidden * mask[:, None], masks + mask.sum()
         elif config.prune_mode != "none":
             alive = alive & keep(model, number, received.detach(), alive, count)
-        ffn_tokens.append(weights.sum() if straight_through else int(alive.sum()))
+        ffn_tokens.append(int(alive.sum()))
         kept += alive
     assert len(ffn_tokens) == layers
     return Sentence(classify(model, hidden), kept, attention_tokens, ffn_tokens, masks)
@@ -91,9 +75,10 @@ def threshold(model: LTPForSequenceClassification, number: int) -> Tensor:
 
 
 def relative(received: Tensor, alive: Tensor) -> Tensor:
-    """(N,) log of the score, less its mean over the living tokens."""
-    logs = torch.log(received.clamp(min=1e-9))
-    return logs - logs[alive].mean()
+    """(N,) log of the score over that of the living token in the middle."""
+    scores = received.clamp(min=1e-9)
+    living = sorted(scores[alive].tolist())
+    return torch.log(scores) - math.log(living[(len(living) - 1) // 2])
 
 
 def keep(model: LTPForSequenceClassification, number: int, received: Tensor, alive: Tensor, count: int) -> Tensor:

@@ -47,14 +47,15 @@ def test_shares_fall_and_cost_the_target_or_the_least_is_said(target, layers, le
     assert cost(shares, np.array(lengths), sizes) == pytest.approx(target, abs=1e-6)
 
 
-def test_the_last_layer_keeps_the_first_token_and_the_first_nearly_all_where_the_target_allows():
+def test_the_last_layer_keeps_the_first_token_and_the_first_all_where_the_target_allows():
     lengths = np.full(10, 27)
-    for target, least in ((0.8, 0.99), (0.5, 0.95), (0.4, 0.9)):
+    for target in (0.8, 0.6, 0.4):
         shares = shares_for(target, 6, lengths, (384, 1536))
-        assert shares[0] > least and shares[-1] == 0.0 and 0.0 < shares[4] < shares[1] < 1.0
+        assert shares[0] == 1.0 and shares[-1] == 0.0 and 0.0 < shares[4] < shares[3] < 1.0
+        assert shares[3] / shares[4] == pytest.approx((5 / 4) ** 1.25)
     assert shares_for(0.95, 6, lengths, (384, 1536))[:5] == [1.0] * 5
     long = shares_for(0.2, 6, np.full(10, 128), (384, 1536))  # were the first to keep all, nothing would be left
-    assert 0.4 < long[0] < 0.7 and long[1] > 0.1
+    assert 0.3 < long[0] < 0.7 and long[1] > 0.1
 
 
 @pytest.mark.parametrize("scoring", SCORING_MODES)
@@ -76,9 +77,9 @@ def test_each_layer_keeps_its_share_of_the_text(scoring):
 @pytest.mark.parametrize("target", [0.75, 0.5, 0.35])
 def test_calibrated_thresholds_meet_the_target(scoring, target):
     model, batches = model_of(scoring), text(200)
-    assert (
-        calibrate(model, batches, target) == pytest.approx(measure(model, batches)) == pytest.approx(target, abs=0.01)
-    )
+    reached = calibrate(model, batches, target)
+    # The median tokens of all sentences score 0 in every layer: a threshold can only keep or drop them together.
+    assert reached == pytest.approx(measure(model, batches)) == pytest.approx(target, abs=0.02)
     # On other text of the kind too.
     assert measure(model, text(200, seed=1)) == pytest.approx(target, abs=0.04)
 

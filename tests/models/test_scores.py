@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ltp.common.errors import LTPError
 from ltp.conversion.convert import convert
 from ltp.models import prepacked_linear
+from ltp.models.calibration import keep_shares
 from ltp.models.loading import load_pruned
 from ltp.models.pruning import Rule
 from ltp.models.scores import centred_log, contribution, head_gram, value_norms
@@ -33,14 +34,14 @@ def relative(function):
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.floats(0.01, 100.0))
-def test_centred_logs_sum_to_zero_in_each_sentence_and_know_no_scale(lengths, factor):
+def test_centred_logs_are_zero_at_the_median_of_each_sentence_and_know_no_scale(lengths, factor):
     received = torch.rand(sum(lengths), generator=torch.Generator().manual_seed(0), dtype=torch.double) + 0.01
     counts = torch.tensor(lengths)
     seq_ids = torch.arange(len(lengths)).repeat_interleave(counts)
     found = centred_log(received, seq_ids, counts)
     for part, scores in zip(found.split(lengths), received.split(lengths), strict=True):
-        assert part.sum().item() == pytest.approx(0.0, abs=1e-9)
-        torch.testing.assert_close(part, scores.log() - scores.log().mean())
+        assert part.sort().values[(len(part) - 1) // 2] == 0.0
+        torch.testing.assert_close(part, (scores / scores.median()).log())
     torch.testing.assert_close(centred_log(received * factor, seq_ids, counts), found)
 
 
@@ -105,40 +106,23 @@ def test_batch_mates_and_padding_change_nothing(which, lengths, extra, left, see
 
 
 @relative
-def test_straight_through_masks_agree_with_one_sentence_at_a_time(kind, scoring):
-    """Where every row stays to the end: the same logits, counts and gradients, of the weights and the thresholds."""
-    model = tiny.scored_model(kind, scoring).train()
-    model.use_soft_masks(0.3, straight_through=True)
-    rows, labels = tiny.sentences(LENGTHS), torch.tensor([0, 1, 2, 0, 1])
-    found = model(**tiny.batch(rows, extra=2), labels=labels)
-    (found.loss + 3 * (found.relative_flops - 0.3) ** 2).backward()
-    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    model.zero_grad()
-    expected = [reference_forward(model, row, temperature=0.3, straight_through=True) for row in rows]
-    hidden, wide = 32, 64
-
-    def macs(n, left):
-        return 2 * hidden * n**2 + 4 * hidden**2 * n + 2 * hidden * wide * left
-
-    pruned = sum(sum(map(macs, one.attention_tokens, one.ffn_tokens)) for one in expected)
-    flops = pruned / sum(4 * macs(n, n) for n in LENGTHS)
-    torch.testing.assert_close(found.relative_flops, flops, check_dtype=False)
-    loss = torch.nn.functional.cross_entropy(torch.cat([one.logits for one in expected]), labels)
-    (loss + 3 * (flops - 0.3) ** 2).backward()
-    torch.testing.assert_close(found.loss, loss)
-    assert gradients["threshold_deltas"].abs().min() > 0
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, model.get_parameter(name).grad)
-
-
-@relative
-def test_straight_through_masks_give_what_evaluation_gives(kind, scoring):
+def test_training_on_shares_keeps_them_and_evaluation_does_not(kind, scoring):
+    """Thresholds that are set to what a batch was trained on give the same answers."""
     model, batch = tiny.scored_model(kind, scoring), tiny.batch(tiny.sentences(LENGTHS), extra=1)
-    model.use_soft_masks(0.3, straight_through=True)
-    soft, hard = model.train()(**batch), model.eval()(**batch)
-    torch.testing.assert_close(soft.logits, hard.logits)
-    assert torch.equal(soft.ffn_tokens, hard.ffn_tokens) and torch.equal(soft.attention_tokens, hard.attention_tokens)
-    assert hard.relative_flops is None and hard.ffn_tokens.sum() < 4 * sum(LENGTHS)
+    before = model.eval()(**batch)
+    shares = [1.0, 0.6, 0.4, 0.0]
+    model.train_on_shares(shares)
+    trained = model.train()(**batch)
+    for share, count in zip(shares, trained.ffn_tokens.sum(0).tolist(), strict=True):
+        # The median of each of the five sentences scores 0: they stay or go together.
+        assert 0 <= count - max(5, round(share * sum(LENGTHS))) < 5
+    assert torch.equal(model.eval()(**batch).logits, before.logits)
+    model.train_on_shares(None)
+    keep_shares(model, batch, shares)
+    for mode in (True, False):
+        found = model.train(mode)(**batch)
+        torch.testing.assert_close(found.logits, trained.logits)
+        assert torch.equal(found.ffn_tokens, trained.ffn_tokens)
 
 
 @relative
@@ -156,7 +140,6 @@ def test_layers_that_need_no_scores(kind, scoring):
         model.threshold_deltas[1] = KEEP_FIRST
         early = model(**batch)
         assert early.ffn_tokens.tolist() == [[length, 1, 1, 1] for length in LENGTHS]
-        model.use_soft_masks(0.3, straight_through=True)
         torch.testing.assert_close(model.train()(**batch).logits, early.logits)
     rule = Rule("absolute_threshold", [KEEP_ALL, -0.5, KEEP_FIRST], centred=True)
     assert [rule.is_active(layer) for layer in range(3)] == [False, True, True]
@@ -180,11 +163,9 @@ def test_a_conversion_starts_without_pruning_and_is_saved_and_loaded(kind, scori
         torch.testing.assert_close(loaded.to_base()(**batch).logits, base(**batch).logits)
 
 
-def test_soft_masks_are_refused_where_they_do_not_fit_the_score():
-    with pytest.raises(LTPError, match="scoring_mode: relative does not fit these soft masks; expected relative or"):
+def test_soft_masks_are_refused_for_relative_scores():
+    with pytest.raises(LTPError, match="scoring_mode: relative has no soft masks; expected mean"):
         tiny.scored_model("bert", "relative").use_soft_masks(0.01)
-    with pytest.raises(LTPError, match="scoring_mode: mean does not fit these soft masks; expected relative or"):
-        tiny.pruning_model("bert").use_soft_masks(0.3, straight_through=True)
 
 
 def test_gram_matrices_are_computed_once_and_anew_where_weights_change(monkeypatch):

@@ -27,15 +27,14 @@ rule train_hard:
         TRAIN
 
 
-# The same for a FLOPs target, which holds while the weights change: thresholds are set again for it.
-BUDGET_HARD = "{task}/seed~{seed}/budget/temperature~{temperature}/target~{target}/hard/lr~{lr}"
+# Thresholds for a FLOPs target, set on the weights that one training made for all targets: nothing is trained here.
+BUDGET_HARD = "{task}/seed~{seed}/budget/target~{target}/hard"
 
 
-rule train_budget_hard:
+rule set_budget:
     input:
         data="<results>/{task}/data/task.json",
-        parent="<results>/{task}/seed~{seed}/budget/temperature~{temperature}/target~{target}/soft/metrics.json",
-        teacher=teacher,
+        parent="<results>/{task}/seed~{seed}/budget/soft/metrics.json",
     output:
         metrics=f"<results>/{BUDGET_HARD}/metrics.json",
     log:

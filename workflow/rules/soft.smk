@@ -27,8 +27,8 @@ rule train_soft:
         TRAIN
 
 
-# The same with thresholds that learn a FLOPs target in the place of λ.
-BUDGET_SOFT = "{task}/seed~{seed}/budget/temperature~{temperature}/target~{target}/soft"
+# One training for all FLOPs targets in the place of λ: each step drops its tokens for a target drawn at random.
+BUDGET_SOFT = "{task}/seed~{seed}/budget/soft"
 
 
 rule train_budget_soft:
