@@ -18,6 +18,7 @@ MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding;
 FLAT = int64_array(-1)  # the shape of one dimension
 # Names of a layer's values (B, N) that a threshold is compared with, and of the threshold.
 SCORES, MIN_SCORE = "layer{}.scores", "layer{}.min_score"
+PROTECTED = "protected_tokens"  # (B,) tokens at each sentence's start that are never dropped, where there are such
 
 
 class PruningAttention:
@@ -26,7 +27,10 @@ class PruningAttention:
     Outside of attention tokens are packed (T, …); inside, sentences are padded to the longest (B, N, …).
     """
 
-    def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str) -> None:
+    def __init__(
+        self, graph: Graph, model: LTPForSequenceClassification, lengths: str, protected: str | None = None
+    ) -> None:
+        self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
         self.outputs = [layer.attention.output.dense for layer in model.encoder.encoder.layer]
@@ -136,6 +140,8 @@ class PruningAttention:
         """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
         first = graph("Equal", padding.columns, np.int64(0))  # (N,)
+        if self.protected is not None:  # (B, N)
+            first = graph("Less", padding.columns, graph("Unsqueeze", self.protected, int64_array(1)))
         if rule.keeps_first_only(layer):
             return first
         received = self._received(probabilities, value, layer)
@@ -154,7 +160,7 @@ class PruningAttention:
         columns = graph("Expand", padding.columns, graph("Shape", order))
         rank = graph("ScatterElements", order, order, columns, axis=1)
         kept = topk_count(graph, self.original_lengths, rule.keep_rates[layer])  # (B,)
-        return graph("Less", rank, graph("Unsqueeze", kept, int64_array(1)))
+        return graph("Or", graph("Less", rank, graph("Unsqueeze", kept, int64_array(1))), first)
 
 
 class PaddingIndices:

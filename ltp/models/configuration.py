@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import BertConfig, PreTrainedConfig, RobertaConfig
 
 from ltp.common.errors import LTPError
@@ -15,6 +17,8 @@ class LTPConfig(PreTrainedConfig):
 
     Holds every key of the base encoder's configuration, unchanged, and those of
     :class:`ltp.settings.PruningSettings`. ``base_model_type`` names the architecture (``bert`` or ``roberta``).
+    ``protected_until`` is a token's id, that of the tokenizer's separator: the tokens of a sentence up to its first
+    one, such as a reranker's query, are never dropped; None protects none.
     """
 
     model_type = "ltp"
@@ -25,6 +29,7 @@ class LTPConfig(PreTrainedConfig):
     token_keep_rate: float = 1.0
     scoring_mode: str = "mean"
     score_length: int = 128
+    protected_until: int | None = None
 
     @classmethod
     def from_base(cls, base: PreTrainedConfig, pruning: PruningSettings) -> LTPConfig:
@@ -34,10 +39,17 @@ class LTPConfig(PreTrainedConfig):
         del keys["model_type"]  # the class's own
         return cls(**keys)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As the library's; a config that protects no tokens is written as by the versions that could not."""
+        content = super().to_dict()
+        if content.get("protected_until") is None:
+            content.pop("protected_until", None)
+        return content
+
     def base_config(self) -> PreTrainedConfig:
         """The base encoder's configuration, as it was before conversion."""
         require_supported(self.base_model_type)
-        own = {"model_type", "base_model_type", "architectures", *vars(PruningSettings())}
+        own = {"model_type", "base_model_type", "architectures", "protected_until", *vars(PruningSettings())}
         return BASE_CONFIGS[self.base_model_type](**{k: v for k, v in self.to_dict().items() if k not in own})
 
     def pruning(self) -> PruningSettings:

@@ -68,13 +68,9 @@ def sizes(texts: int, per_second: float, seconds: float) -> Sizes:
     return Sizes(kept, train, look, timed)
 
 
-def steps_that_fit(examples: int, seconds: float, step: float, recalibration: float, every: int) -> int:
-    """Training steps of ``step`` seconds that fit into ``seconds``, every so many of them followed by a recalibration.
-
-    At least one; no more than MAX_STEPS, nor than MAX_EPOCHS passes over the examples.
-    """
-    fitting = int(SAFETY * seconds / (step + recalibration / every))
-    return max(1, min(fitting, enough_steps(examples)))
+def steps_that_fit(examples: int, seconds: float, step: float) -> int:
+    """Training steps of ``step`` seconds that fit into ``seconds``: at least one, and no more than are enough."""
+    return max(1, min(int(SAFETY * seconds / step), enough_steps(examples)))
 
 
 def enough_steps(examples: int) -> int:

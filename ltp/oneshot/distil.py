@@ -23,6 +23,7 @@ from ltp.oneshot.clock import BATCH, MAX_PROBE, Probe
 from ltp.oneshot.original import Original
 from ltp.oneshot.texts import Texts
 from ltp.results.run import CHECKPOINT
+from ltp.settings.oneshot import PruneSettings
 from ltp.settings.pruning import THRESHOLDS, PruningSettings
 from ltp.settings.training import TrainingSettings
 from ltp.training.budget import Budget
@@ -34,7 +35,7 @@ from ltp.training.resuming import last_checkpoint, prepare_state
 from ltp.training.trainer import LTPTrainer, make_trainer
 
 LEARNING_RATE = 5e-5
-SCORE = PruningSettings(scoring_mode="contribution")  # docs/evidence.md has why
+SCORE = PruningSettings(scoring_mode="relative")  # docs/evidence.md has why
 
 
 def answers(original: Original, rows: Any, name: str = "") -> tuple[Tensor, float]:
@@ -78,93 +79,81 @@ def pruning_model(original: Original, protect: str) -> LTPForSequenceClassificat
 
 
 class Distillation:
-    """Trains copies of the original to give its answers at a share of the FLOPs.
+    """Trains copies of the original to give its answers at shares of the FLOPs: one training for all ``targets``.
 
     ``train`` are tokenised texts with ``labels`` and ``logits`` (N, C) the original's outputs on them. ``info`` is what
     the trainer must know of the task; ``look`` is the number of texts that thresholds are set on.
     """
 
     def __init__(
-        self,
-        original: Original,
-        train: Texts,
-        logits: Tensor,
-        info: Mapping[str, Any],
-        seed: int,
-        protect: str,
-        look: int,
+        self, original: Original, train: Texts, logits: Tensor, info: Mapping[str, Any], asked: PruneSettings, look: int
     ) -> None:
-        self.original, self.logits, self.info, self.protect = original, logits, info, protect
-        self.rows = train.rows
-        self.calibrated: dict[float | None, tuple[list[float], float | None]] = {}  # by target: thresholds, their cost
-        self.sample = self.rows.select(range(look))
+        self.original, self.logits, self.info, self.protect = original, logits, info, asked.protect
+        self.rows, self.sample = train.rows, train.rows.select(range(look))
+        most, least = max(asked.flops), min(asked.flops)
         self.settings = TrainingSettings(
-            learning_rate=LEARNING_RATE, warmup=0.1, batch_size=min(BATCH, len(self.rows)), seed=seed, distillation=1.0,
-            checkpoint_minutes=2.0, precision="bf16" if has_bf16() else "fp32",
+            learning_rate=LEARNING_RATE, warmup=0.1, batch_size=min(BATCH, len(self.rows)), seed=asked.seed,
+            distillation=1.0, checkpoint_minutes=2.0, precision="bf16" if has_bf16() else "fp32",
+            flops_target=most, least_flops_target=None if least == most else least,
         )  # fmt: skip
 
-    def measure(self, target: float, folder: Path) -> tuple[float, float]:
-        """Seconds of a training step at ``target``, and of setting the thresholds again."""
-        model = self._model()
-        budget = self._budget(model, replace(self.settings, flops_target=target))
-        started = time.monotonic()
-        budget.hold()
-        recalibration = time.monotonic() - started
+    def measure(self, folder: Path) -> tuple[float, float]:
+        """Seconds of a training step, and of setting the thresholds for one target."""
         probe = Probe()
-        trainer = self._trainer(model, folder, self._lasting(MAX_PROBE, target))
+        trainer = self._trainer(folder, MAX_PROBE)
         trainer.add_callback(probe)
         trainer.remove_callback(ProgressCallback)
         self._train(trainer)
         shutil.rmtree(folder, ignore_errors=True)
-        return probe.seconds, recalibration
+        started = time.monotonic()
+        self.set_thresholds(trainer, self.settings.flops_target or 1.0)
+        return probe.seconds, time.monotonic() - started
 
-    def run(
-        self, target: float, steps: int, folder: Path, about: Mapping[str, Any]
-    ) -> tuple[LTPTrainer, dict[str, Any]]:
-        """Train for so many steps; returns the trainer, whose model prunes, and what `Budget.meet` says.
+    def run(self, steps: int, folder: Path, about: Mapping[str, Any]) -> LTPTrainer:
+        """Train for so many steps; returns the trainer, whose model has no thresholds yet.
 
         The training in ``folder`` goes on from its last checkpoint, if it is described by the same ``about``. Raises
-        LTPError for a target that cannot be reached, and Diverged.
+        LTPError where the loss is no finite number.
         """
-        model = self._model()
-        settings = self._lasting(steps, target)
-        prepare_state(folder, {**about, "target": target, "steps": steps, "precision": settings.precision})
-        budget = self._budget(model, settings)
-        trainer = self._trainer(model, folder / CHECKPOINT, settings)
-        trainer.add_callback(budget.callback())
-        resume = last_checkpoint(folder / CHECKPOINT)
-        self._train(trainer, resume)
-        return trainer, budget.meet(trainer)
+        prepare_state(folder, {**about, "steps": steps, "precision": self.settings.precision})
+        trainer = self._trainer(folder / CHECKPOINT, steps)
+        self._train(trainer, last_checkpoint(folder / CHECKPOINT))
+        return trainer
 
-    def _model(self) -> LTPForSequenceClassification:
+    def set_thresholds(self, trainer: LTPTrainer, target: float) -> dict[str, Any]:
+        """Set the thresholds of a trained model for a target; returns what `Budget.meet` says.
+
+        Raises LTPError for a target that cannot be reached.
+        """
+        settings = replace(self.settings, flops_target=target, least_flops_target=None)
+        return Budget(trainer.model, self.sample, settings).meet(trainer)
+
+    def variant(self, model: LTPForSequenceClassification) -> LTPForSequenceClassification:
+        """A model of the same weights, shared, with thresholds of its own."""
+        other = LTPForSequenceClassification.from_base(model.to_base(), SCORE)
+        other.set_thresholds(model.thresholds().tolist())
+        other.config.protected_until = model.config.protected_until
+        return other.eval()
+
+    def _trainer(self, state: Path, steps: int) -> LTPTrainer:
         torch.manual_seed(self.settings.seed)
-        model = pruning_model(self.original, self.protect)
-        for module in model.modules():  # the texts are read a few times at most, and the answers to learn are soft
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-        return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-    def _budget(self, model: LTPForSequenceClassification, settings: TrainingSettings) -> Budget:
-        """The budget of a model, its thresholds set; those of one target are the same each time."""
-        budget, target = Budget(model, self.sample, settings), settings.flops_target
-        if target in self.calibrated:
-            thresholds, budget.start = self.calibrated[target]
-            model.set_thresholds(thresholds)
-        else:
-            budget.calibrate()
-            self.calibrated[target] = model.thresholds().tolist(), budget.start
-        return budget
-
-    def _lasting(self, steps: int, target: float) -> TrainingSettings:
+        model = pruning_model(self.original, self.protect).to("cuda" if torch.cuda.is_available() else "cpu")
         epoch = -(-len(self.rows) // self.settings.batch_size)  # steps
-        return replace(self.settings, epochs=(steps - 0.5) / epoch, flops_target=target)  # the trainer rounds up
-
-    def _trainer(self, model: LTPForSequenceClassification, state: Path, settings: TrainingSettings) -> LTPTrainer:
-        return make_trainer(model, self.rows, self.info, state, settings, self.logits)
+        settings = replace(self.settings, epochs=(steps - 0.5) / epoch)  # the trainer rounds up
+        trainer = make_trainer(model, self.rows, self.info, state, settings, self.logits)
+        trainer.add_callback(Budget(model, self.sample, settings).callback())
+        return trainer
 
     def _train(self, trainer: LTPTrainer, resume: Path | None = None) -> None:
+        # Without dropout: the texts are read a few times at most, and the answers to learn are no hard labels.
+        shares = {module: module.p for module in trainer.model.modules() if isinstance(module, nn.Dropout)}
+        for module in shares:
+            module.p = 0.0
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         except Diverged as reason:
-            raise LTPError(f"training: {reason}; the model does not bear this training, please report it") from None
+            raise LTPError(f"training: {reason}; try another --seed, or more text") from None
+        finally:
+            for module, share in shares.items():
+                module.p = share
         compute_in_fp32(trainer)

@@ -34,12 +34,11 @@ from ltp.oneshot.texts import Texts, divide, make_texts
 from ltp.settings.oneshot import PruneSettings
 from ltp.text.prepare import DataOrigin, write_data
 from ltp.text.types import Table
-from ltp.training.budget import RECALIBRATION_STEPS
 from ltp.training.callbacks import Diverged
 from ltp.training.environment import environment
 from ltp.training.evaluation import evaluate
 from ltp.training.model_card import front_matter
-from ltp.training.trainer import as_predictions
+from ltp.training.trainer import LTPTrainer, as_predictions
 
 LOGITS = "answers.safetensors"
 REPORT, DATA = "report.json", "data"
@@ -133,24 +132,21 @@ class _Call:
         train, kept = divide(self.texts, plan["kept"], plan["train"])
         logits = load_file(self.folder / LOGITS)
         train, kept = self._labelled(train, logits["train"]), self._labelled(kept, logits["kept"])
-        distillation = Distillation(
-            self.original, train, logits["train"], self._info(), self.settings.seed, self.settings.protect, plan["look"]
-        )
+        distillation = Distillation(self.original, train, logits["train"], self._info(), self.settings, plan["look"])
         if "steps" not in plan:
             plan |= self._measure(distillation, plan)
             write_plan(self.folder, plan)
+        shares = ", ".join(f"{100 * target:g} %" for target in self.targets)
+        self._say(f"training for {shares} of the FLOPs: {plan['steps']} steps")
+        trainer = distillation.run(plan["steps"], self.folder / "training", {"fingerprint": mark})
         models, points = {}, []
         for target in self.targets:
-            self._say(f"{100 * target:g} % of the FLOPs: {plan['steps']} steps")
-            trainer, budget = distillation.run(
-                target, plan["steps"], self.folder / f"flops-{target:g}", {"fingerprint": mark}
+            self._say(
+                f"{100 * target:g} %: setting thresholds, comparing answers on {len(kept.rows):,} texts kept aside"
             )
-            self._say(f"comparing answers on {len(kept.rows):,} texts kept aside")
-            try:
-                found = evaluate(trainer, {"test": kept.rows}, self._info())
-            except Diverged as reason:
-                raise LTPError(f"training: {reason}; try more text or another --seed") from None
-            models[target] = trainer.model.eval()
+            budget = distillation.set_thresholds(trainer, target)
+            found = self._evaluated(trainer, kept)
+            models[target] = distillation.variant(trainer.model)
             answered = np.array(found["predictions"]["test"]["predictions"])
             points.append(
                 {
@@ -194,14 +190,18 @@ class _Call:
         return plan
 
     def _measure(self, distillation: Distillation, plan: dict[str, Any]) -> dict[str, Any]:
-        """How many steps fit for each budget."""
+        """How many training steps fit."""
         self._say("measuring a training step")
-        step, recalibration = distillation.measure(self.targets[-1], self.folder / "probe")
-        count = len(self.targets)
-        after = (plan["kept"] + SPEED_PASSES * plan["timed"]) / plan["per_second"] + 2 * recalibration
-        fitting = self.clock.left / count - after
-        steps = steps_that_fit(len(distillation.rows), fitting, step, recalibration, RECALIBRATION_STEPS)
-        return {"steps": steps, "step_seconds": step, "recalibration_seconds": recalibration}
+        step, thresholds = distillation.measure(self.folder / "probe")
+        after = (plan["kept"] + SPEED_PASSES * plan["timed"]) / plan["per_second"] + thresholds
+        seconds = self.clock.left - len(self.targets) * after
+        return {"steps": steps_that_fit(len(distillation.rows), seconds, step), "step_seconds": step}
+
+    def _evaluated(self, trainer: LTPTrainer, kept: Texts) -> dict[str, Any]:
+        try:
+            return evaluate(trainer, {"test": kept.rows}, self._info())
+        except Diverged as reason:
+            raise LTPError(f"training: {reason}; try more text or another --seed") from None
 
     def _labelled(self, part: Texts, logits: Tensor) -> Texts:
         """The texts with the original's answers in the column that the trainer reads."""
