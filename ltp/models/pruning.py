@@ -122,10 +122,11 @@ class Rule:
         """
         if received is None:
             return protected_rows(tokens)
-        received = received.detach()
+        received, stay = received.detach(), protected_rows(tokens)
         if self.mode == "topk":
             rate = self.keep_rates[layer]
+            received = received.index_fill(0, stay, math.inf)
             kept = keep_topk(received, tokens.seq_ids, tokens.lengths, original_lengths, rate)
         else:
             kept = keep_above(self.scores(received, tokens), self.min_scores[layer], tokens.lengths)
-        return kept.index_fill(0, protected_rows(tokens), True).nonzero().squeeze(1)
+        return kept.index_fill(0, stay, True).nonzero().squeeze(1)
