@@ -188,11 +188,15 @@ class LTPForSequenceClassification(PreTrainedModel):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
         return_kept: bool = False,
+        return_dict: bool | None = None,
     ) -> LTPOutput:
         """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` each token's layers.
 
-        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens.
+        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens, and where
+        ``return_dict``, which libraries pass, asks for a tuple.
         """
+        if return_dict is False:
+            raise LTPError("return_dict: False asks for a tuple; expected True, this model gives its outputs by name")
         if input_ids.shape[0] == 0:
             return self._empty_output(input_ids, labels, return_kept)
         if attention_mask is None:

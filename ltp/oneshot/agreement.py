@@ -57,7 +57,7 @@ def examples(
     if labels is None:
         worst = np.argsort(-np.abs(original - pruned), kind="stable")[:MOST_EXAMPLES]
         return [
-            {"text": _head(texts[i]), "original": f"{original[i]:.2f}", "pruned": f"{pruned[i]:.2f}"}
+            {"text": head(texts[i]), "original": f"{original[i]:.2f}", "pruned": f"{pruned[i]:.2f}"}
             for i in map(int, worst)
         ]
     wide = np.exp(logits - logits.max(1, keepdims=True))
@@ -66,14 +66,15 @@ def examples(
     worst = changed[np.argsort(-sure[changed], kind="stable")][:MOST_EXAMPLES]
     return [
         {
-            "text": _head(texts[i]), "original": labels[int(original[i])], "probability": float(sure[i]),
+            "text": head(texts[i]), "original": labels[int(original[i])], "probability": float(sure[i]),
             "pruned": labels[int(pruned[i])],
         }
         for i in map(int, worst)
     ]  # fmt: skip
 
 
-def _head(text: str) -> str:
+def head(text: str) -> str:
+    """The beginning of a text, in one line."""
     line = " ".join(text.split())
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
 

@@ -26,6 +26,7 @@ NAME = "answers"  # the task: to answer as the original does
 TEXT, PAIR = ("text",), ("text", "text_pair")
 MIN_TEXTS = 200  # different ones: enough to set thresholds on one half and to report on the other within some points
 MIN_TOKENS = 8  # a text, on average: of fewer there is nothing to drop
+MIN_QUERIES = 10  # of a reranker's text
 MAX_TEXTS = 50_000  # that are looked at
 
 
@@ -121,6 +122,11 @@ def make_texts(original: Original, table: Table, settings: PruneSettings) -> Tex
     rows = to_dataset(tokenise(unlabelled, original.tokenizer, max_length, with_types, table.name))
     texts = Texts(task, frame, rows, max_length, labelled)
     _check_lengths(texts, original, settings, table.name)
+    if texts.queries is not None and len(set(texts.queries)) < MIN_QUERIES:
+        raise LTPError(
+            f"{table.name}: {len(set(texts.queries))} different {task.text_columns[0]}; expected at least {MIN_QUERIES}, "
+            "to learn from some and report on others"
+        )
     return texts
 
 
@@ -190,5 +196,5 @@ def divide(texts: Texts, kept: int, train: int) -> tuple[Texts, Texts]:
     first = np.unique(queries, return_index=True)[1]
     order = queries[np.sort(first)]  # queries in the random order of the rows
     sizes = np.bincount(queries)[order].cumsum()
-    aside = np.isin(queries, order[: max(1, int(np.searchsorted(sizes, kept)))])
+    aside = np.isin(queries, order[: min(int(np.searchsorted(sizes, kept)) + 1, len(order) - 1)])
     return texts.take(np.flatnonzero(~aside)[:train]), texts.take(np.flatnonzero(aside))

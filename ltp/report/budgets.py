@@ -21,7 +21,7 @@ def write_frontier(model: str, points: Sequence[Mapping[str, Any]], stem: Path) 
     rows = [_row(point) for point in points]
     csv = stem.with_name(stem.name + ".csv")
     write_text(csv, csv_text(COLUMNS, rows))
-    share = "equal" in points[0]["agreement"][0]
+    share = "equal" in points[0]["agreement"][0]  # else a correlation
     scale = 100 if share else 1
     with rc_context(STYLE):
         figure, axes = new_figure()

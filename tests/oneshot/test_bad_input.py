@@ -129,6 +129,13 @@ def test_a_query_that_leaves_no_room(classifier, tmp_path, capsys):
     assert "has 41 tokens, and at most 28 leave room for passage among the 32 that are read" in line
 
 
+def test_too_few_queries(tmp_path, capsys):
+    folder = save_classifier(tmp_path / "reranker", labels=1)
+    path = write(tmp_path / "pairs.csv", ["query", "passage"], some_pairs(4, 60))
+    line = refused(capsys, tmp_path, folder, f"--text={path}", "--text-columns", "query", "passage")
+    assert "pairs.csv: 4 different query; expected at least 10" in line
+
+
 def test_an_output_that_is_there(classifier, text_file, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert main(["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out"]) == 1
