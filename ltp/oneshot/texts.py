@@ -122,10 +122,10 @@ def make_texts(original: Original, table: Table, settings: PruneSettings) -> Tex
     rows = to_dataset(tokenise(unlabelled, original.tokenizer, max_length, with_types, table.name))
     texts = Texts(task, frame, rows, max_length, labelled)
     _check_lengths(texts, original, settings, table.name)
-    if texts.queries is not None and len(set(texts.queries)) < MIN_QUERIES:
+    if texts.queries is not None and (found := len(set(texts.queries))) < MIN_QUERIES:
         raise LTPError(
-            f"{table.name}: {len(set(texts.queries))} different {task.text_columns[0]}; expected at least {MIN_QUERIES}, "
-            "to learn from some and report on others"
+            f"{table.name}: {found} different texts in {task.text_columns[0]}; expected at least {MIN_QUERIES} "
+            "queries, to learn from some and report on others"
         )
     return texts
 

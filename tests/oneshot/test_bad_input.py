@@ -133,7 +133,7 @@ def test_too_few_queries(tmp_path, capsys):
     folder = save_classifier(tmp_path / "reranker", labels=1)
     path = write(tmp_path / "pairs.csv", ["query", "passage"], some_pairs(4, 60))
     line = refused(capsys, tmp_path, folder, f"--text={path}", "--text-columns", "query", "passage")
-    assert "pairs.csv: 4 different query; expected at least 10" in line
+    assert "pairs.csv: 4 different texts in query; expected at least 10 queries" in line
 
 
 def test_an_output_that_is_there(classifier, text_file, tmp_path, capsys):
