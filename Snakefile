@@ -54,7 +54,7 @@ rule hard:
 
 rule baselines:
     input:
-        run_outputs(("dense+", "hard"), ("topk", "hard"), ("manual", "hard")),
+        run_outputs(("dense+", "hard"), ("topk", "hard"), ("topk_budget", "hard"), ("manual", "hard")),
 
 
 onstart:

@@ -2,10 +2,11 @@
 
     python docs/tables.py                      write every table anew between its marks
     python docs/tables.py --check              change nothing; say which tables differ from their CSV
-    python docs/tables.py --take demo results  copy a study's summary.csv and matched.csv into docs/data as demo-*.csv
+    python docs/tables.py --take demo results  copy a study's tables into docs/data as demo-*.csv: of summary.csv,
+                                               matched.csv and lengths.csv those that a page has a place for
 
-A table stands between `<!-- table NAME -->` and `<!-- /table -->`; NAME is its CSV. Summary.csv, matched.csv and
-speed.csv of a study are known by their columns; of any other CSV the cells are shown as they are.
+A table stands between `<!-- table NAME -->` and `<!-- /table -->`; NAME is its CSV. Summary.csv, matched.csv,
+lengths.csv and speed.csv of a study are known by their columns; of any other CSV the cells are shown as they are.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ltp.analysis.csv_files import read_rows
 from ltp.analysis.labels import short_label
+from ltp.analysis.lengths import LengthRow
+from ltp.analysis.matched import ALL_TASKS
 from ltp.benchmark.markdown import markdown
 from ltp.common.names import METHOD_NAMES, METRIC_NAMES
+from ltp.report.by_length import accuracy_by_length
 from ltp.settings.tasks import task_title
 
 DOCS = Path(__file__).parent
@@ -48,6 +53,8 @@ def render(name: str, link: str) -> str:
         lines = _matched(rows)
     elif "test_score_low" in columns:
         lines = _summary(rows)
+    elif "shortest" in columns:
+        lines = _lengths(read_rows(DATA / f"{name}.csv", LengthRow))
     else:
         lines = _markdown(columns[:-3], [row[:-3] for row in cells])
     origins = dict.fromkeys(tuple(row[-3:]) for row in cells)
@@ -83,12 +90,32 @@ def _matched(rows: Sequence[Row]) -> list[str]:
     cells = []
     for task in tasks:
         for method in dict.fromkeys(row["method"] for row in rows if row["task"] == task):
-            line = [task_title(task)] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
+            title = "all, mean" if task == ALL_TASKS else task_title(task)
+            line = [title] * (len(tasks) > 1) + [METHOD_NAMES.get(method, method)]
             for share in shares:
                 row = found.get((task, method, share))
                 line.append(_interval(row, "difference", "+") if row else "–")
             cells.append(line)
     return _markdown(head, cells)
+
+
+def _lengths(rows: Sequence[LengthRow]) -> list[str]:
+    """Accuracy and, in brackets, FLOPs for each range of lengths; first the FLOPs on validation text."""
+    methods = list(dict.fromkeys(row.method for row in rows))
+    cells = []
+    for task in dict.fromkeys(row.task for row in rows):
+        found = accuracy_by_length([row for row in rows if row.task == task])
+        for line in found["rows"]:
+            of_method = dict(zip(found["methods"], line["cells"], strict=True))
+            shown = [
+                f"{cell['accuracy']:.1f} ({cell['flops']:.0f} %)" if (cell := of_method.get(method)) else ""
+                for method in methods
+            ]
+            cells.append([task_title(task), line["tokens"], f"{line['sentences']}", *shown])
+        picked = dict(zip(found["methods"], found["validation"], strict=True))
+        shown = [f"({picked[method]:.0f} %)" if method in picked else "" for method in methods]
+        cells.append([task_title(task), "as picked on validation", "", *shown])
+    return _markdown(["task", "word pieces", "texts", *(METHOD_NAMES.get(m, m) for m in methods)], cells)
 
 
 def _interval(row: Row, key: str, sign: str = "") -> str:
@@ -118,7 +145,11 @@ def written(page: Path) -> str:
 
 
 def take(name: str, results: Path) -> None:
-    """Copy a study's summary.csv and matched.csv into docs/data, with where its runs were made."""
+    """Copy a study's tables that a page has a place for into docs/data, with where its runs were made."""
+    places = {match["name"] for page in pages() for match in TABLE.finditer(page.read_text(encoding="utf-8"))}
+    wanted = [table for table in ("summary", "matched", "lengths") if f"{name}-{table}" in places]
+    if not wanted:
+        raise SystemExit(f"{name}: no page has a place for it; put <!-- table {name}-summary --> into one")
     with open(results / "runs.csv", encoding="utf-8", newline="") as file:
         runs = [row for row in csv.DictReader(file) if row["status"] == "complete"]
     origin = {
@@ -128,7 +159,7 @@ def take(name: str, results: Path) -> None:
         ),
         "date": max(row["timing_finished_at"] for row in runs)[:10],
     }
-    for table in ("summary", "matched"):
+    for table in wanted:
         with open(results / f"{table}.csv", encoding="utf-8", newline="") as file:
             rows = [row | origin for row in csv.DictReader(file)]
         with open(DATA / f"{name}-{table}.csv", "w", encoding="utf-8", newline="") as file:

@@ -102,6 +102,15 @@ def read_csv(path: str | os.PathLike[str], columns: Sequence[str], maker: str = 
     return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
 
+def is_expected(path: Path) -> bool:
+    """Whether a table is there, or is gone though the checksums beside it name it: early versions made fewer tables."""
+    try:
+        listed = json.loads((path.parent / CHECKSUMS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        listed = {}
+    return path.exists() or path.name in listed
+
+
 def _is_changed(path: Path) -> bool:
     """Whether a table has a checksum beside it that it no longer matches."""
     try:

@@ -18,6 +18,7 @@ LABEL_KEYS = {
     "budget": ("flops_target",),
     "ltp": ("temperature", "lambda"),
     "topk": ("token_keep_rate",),
+    "topk_budget": ("flops_target",),
     "manual": ("final_token_threshold",),
 }
 SHORT_KEYS = {

@@ -22,6 +22,7 @@ from ltp.analysis.study import Setting, Study
 from ltp.common.names import LEARNED_METHODS, PRUNING_METHODS
 
 MATCHED = "matched.csv"
+ALL_TASKS = "all"  # in the place of a task: the mean over them
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # FLOPs relative to the dense model's at which methods are compared
 
 
@@ -48,35 +49,87 @@ class MatchedRow:
     learned_minus_high: float | None = None
 
 
-def matched_rows(study: Study, resamples: int = RESAMPLES) -> list[MatchedRow]:
-    """The rows of a study: for each method, the shares of SHARES that its curve reaches; none without a dense model.
+@dataclass(frozen=True)
+class Curves:
+    """A study's test scores at SHARES (S) of the dense FLOPs, as they are and on each of B draws.
+
+    ``dense`` is (1 + B,), ``of`` maps each method to (1 + B, S), ``reached`` to the indices of the shares it reaches.
+    """
+
+    study: Study
+    dense: Array
+    of: dict[str, Array]
+    reached: dict[str, list[int]]
+
+
+def curves_of(study: Study, resamples: int = RESAMPLES) -> Curves | None:
+    """The curves of a study's methods; None without a dense model or methods that prune.
 
     Raises LTPError where predictions are damaged.
     """
     dense = study.dense
     methods = [method for method in PRUNING_METHODS if study.of(method)]
     if dense is None or not methods:
-        return []
+        return None
     settings = [dense, *(setting for method in methods for setting in study.of(method))]
     validation, test = (_scores(settings, split, resamples) for split in ("validation", "test"))  # (M, 1 + B) each
-    curves, reached = {}, {}
+    curves = Curves(study, test[0], {}, {})
     for method in methods:
         members = [0, *(i for i, setting in enumerate(settings) if setting.method == method)]
         own = [settings[i] for i in members]
-        curves[method] = _curve(own, validation[members], test[members])
+        curves.of[method] = _curve(own, validation[members], test[members])
         cheapest = min(setting.flops("test") for setting in own[1:] if setting.on_frontier)
-        reached[method] = [k for k, share in enumerate(SHARES) if share >= cheapest - 1e-9]
+        curves.reached[method] = [k for k, share in enumerate(SHARES) if share >= cheapest - 1e-9]
+    return curves
+
+
+def matched_rows(curves: Curves) -> list[MatchedRow]:
+    """The rows of a study: for each method, the shares of SHARES that its curve reaches."""
+    study = curves.study
+    assert study.dense is not None  # or there were no curves
+    return _rows((study.task, study.model, study.metric), len(study.dense.runs), curves)
+
+
+def mean_rows(several: Sequence[Curves]) -> list[MatchedRow]:
+    """Rows of the mean over a model's tasks, at the shares that a method reaches on all of them; task ``all``.
+
+    The tasks are taken as they are, their examples and seeds drawn for each apart. None for fewer than two tasks.
+    """
     rows = []
-    learned = next((method for method in LEARNED_METHODS if method in methods), None)
-    for method in methods:
-        for k in reached[method]:
-            curve = curves[method][:, k]
-            score, difference = (interval_of(of[0], of[1:]) for of in (curve, curve - test[0]))
-            row = MatchedRow(
-                study.task, study.model, study.metric, method, SHARES[k], len(dense.runs), *score, *difference
-            )
-            if learned and method != learned and k in reached[learned]:
-                gap = curves[learned][:, k] - curve
+    for model in dict.fromkeys(curves.study.model for curves in several):
+        tasks = [curves for curves in several if curves.study.model == model]
+        methods = [method for method in PRUNING_METHODS if all(method in curves.of for curves in tasks)]
+        if len(tasks) < 2 or not methods:
+            continue
+        orders = [_independent(number, len(curves.dense)) for number, curves in enumerate(tasks)]
+        together = Curves(tasks[0].study, _mean([c.dense[o] for c, o in zip(tasks, orders, strict=True)]), {}, {})
+        for method in methods:
+            together.of[method] = _mean([c.of[method][o] for c, o in zip(tasks, orders, strict=True)])
+            together.reached[method] = sorted(set.intersection(*(set(curves.reached[method]) for curves in tasks)))
+        seeds = min(len(curves.study.dense.runs) for curves in tasks if curves.study.dense)
+        rows += _rows((ALL_TASKS, model, f"mean of {len(tasks)} tasks"), seeds, together)
+    return rows
+
+
+def _independent(number: int, size: int) -> Array:
+    """An order of the draws of one task, the scores as they are (index 0) first: draws of tasks are not related."""
+    return np.array([0, *(1 + np.random.default_rng([1, number]).permutation(size - 1))])
+
+
+def _mean(arrays: Sequence[Array]) -> Array:
+    return np.asarray(np.mean(arrays, axis=0))
+
+
+def _rows(what: tuple[str, str, str], seeds: int, curves: Curves) -> list[MatchedRow]:
+    rows = []
+    learned = next((method for method in LEARNED_METHODS if method in curves.of), None)
+    for method, of_method in curves.of.items():
+        for k in curves.reached[method]:
+            curve = of_method[:, k]
+            score, difference = (interval_of(of[0], of[1:]) for of in (curve, curve - curves.dense))
+            row = MatchedRow(*what, method, SHARES[k], seeds, *score, *difference)
+            if learned and method != learned and k in curves.reached[learned]:
+                gap = curves.of[learned][:, k] - curve
                 row.learned_minus, row.learned_minus_low, row.learned_minus_high = interval_of(gap[0], gap[1:])
             rows.append(row)
     return rows

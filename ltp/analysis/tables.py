@@ -1,4 +1,4 @@
-"""Runs → runs.csv, frontier.csv, summary.csv and matched.csv; the same runs give the same bytes (timings aside).
+"""Runs → runs.csv, frontier.csv, summary.csv, matched.csv, lengths.csv; the same runs give the same bytes (but times).
 
 Scores are in points (fractions × 100), FLOPs in GFLOPs a sentence or relative to the dense model. A run that is
 missing, diverged or damaged is listed with its reason and enters no figure. Settings are picked on the validation
@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ltp.analysis.csv_files import CHECKSUMS, rows_text
 from ltp.analysis.labels import label_runs
+from ltp.analysis.lengths import LENGTHS, LengthRow, length_rows
 from ltp.analysis.load import leave_out_others, load_run, verify_reported
-from ltp.analysis.matched import MATCHED, MatchedRow, matched_rows
+from ltp.analysis.matched import MATCHED, Curves, MatchedRow, curves_of, matched_rows, mean_rows
 from ltp.analysis.runs import RUNS, runs_table
 from ltp.analysis.study import Setting, Study, studies_of
 from ltp.analysis.summary import SUMMARY, SummaryRow, summary_rows
@@ -47,7 +49,7 @@ class FrontierRow:
 
 
 def write_tables(metrics_paths: Iterable[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> list[str]:
-    """Write the four tables, and their checksums, into ``output_dir``; returns the problems, one line each.
+    """Write the five tables, and their checksums, into ``output_dir``; returns the problems, one line each.
 
     ``metrics_paths``: the metrics.json of every run that the grid asks for; what is not there is listed as missing.
     config.json of every run is checked, and all files of the runs that summary.csv rests on.
@@ -58,7 +60,8 @@ def write_tables(metrics_paths: Iterable[str | os.PathLike[str]], output_dir: st
     runs = sorted((load_run(path, output_dir) for path in paths), key=lambda run: run.name)
     frontier: list[FrontierRow] = []
     summary: list[SummaryRow] = []
-    matched: list[MatchedRow] = []
+    curves: list[Curves] = []
+    lengths: list[LengthRow] = []
     for study in studies_of(runs):
         finished = [run for run in study.runs if run.metrics]
         if finished:
@@ -67,13 +70,15 @@ def write_tables(metrics_paths: Iterable[str | os.PathLike[str]], output_dir: st
             verify_reported(study)
             frontier += [_frontier_row(study, setting) for setting in study.settings if setting.on_frontier]
             summary += summary_rows(study)
-            matched += matched_rows(study)
+            curves += filter(None, [curves_of(study)])
+            lengths += length_rows(study)
     label_runs([run for run in runs if not run.metrics])
     tables = {
         RUNS: runs_table(runs, {name for row in frontier for name in row.runs}),
         FRONTIER: rows_text(FrontierRow, frontier),
         SUMMARY: rows_text(SummaryRow, summary),
-        MATCHED: rows_text(MatchedRow, matched),
+        MATCHED: rows_text(MatchedRow, [*chain.from_iterable(map(matched_rows, curves)), *mean_rows(curves)]),
+        LENGTHS: rows_text(LengthRow, lengths),
     }
     for name, text in tables.items():
         write_text(output_dir / name, text)

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from ltp.results.checkpoint import positions
+from ltp.results.dataset import longest
 from ltp.text.dataset import load
 from ltp.training.collator import pad
 
@@ -38,7 +39,7 @@ def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator
     picked = np.linspace(0, len(split) - 1, min(sentences, len(split))).astype(int)
     rows = [{name: split[int(index)][name] for name in columns} for index in picked]
     random.Random(0).shuffle(rows)
-    yield Text(info["task"], info["max_length"], rows)
+    yield Text(info["task"], longest(info), rows)
     first, last = rows[0]["input_ids"][0], rows[0]["input_ids"][-1]  # [CLS] and [SEP], or <s> and </s>
     tokens = [token for row in rows for token in row["input_ids"][1:-1]]
     for length in lengths:

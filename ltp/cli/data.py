@@ -16,7 +16,8 @@ ltp data --task tickets --source local --path tickets.csv --text-columns subject
 
 GROUPS = {
     "the text": ("task", "source", "path", "subset", "revision"),
-    "the encoder whose tokenizer is used": ("model", "model_source", "model_revision", "max_length"),
+    "the encoder whose tokenizer is used": ("model", "model_source", "model_revision"),
+    "where texts are cut": ("max_length", "test_max_lengths"),
     "the splits": ("train_examples", "validation_examples", "test_examples", "test", "split_seed"),
     "a task of your own": ("text_columns", "label_column", "kind", "labels", "metrics", "primary_metric"),
 }

@@ -36,7 +36,7 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
     if chosen is None:
         write_examples(path, [], run=None, reason=why)
         return path
-    model, tokenizer, max_length = load(chosen.directory)
+    model, tokenizer, _ = load(chosen.directory)
     from ltp.text.dataset import load as load_data
     from ltp.text.tokenizer import check_tokenizer
 
@@ -50,7 +50,8 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
     names = info["label_names"]
     sentences = [
         Sentence(**{**vars(sentence), "expected": names[example["labels"]] if names else f"{example['labels']:.2f}"})
-        for sentence, example in zip(explain(model, tokenizer, texts, max_length), picked, strict=True)
+        for text, example in zip(texts, picked, strict=True)
+        for sentence in explain(model, tokenizer, [text], example["length"])  # cut where the data cut it
     ]
     facts = {"run": chosen.name, "setting": chosen.label, "model": chosen.model, "reason": why, "split": "test"}
     write_examples(path, sentences, **facts, test_examples=len(test))

@@ -32,7 +32,8 @@ def add_settings(parser: argparse._ActionsContainer, settings: type, names: Coll
         if kind is bool:
             options["action"] = "store_true"
         elif typing.get_origin(kind) is tuple:
-            options |= {"nargs": "+", "metavar": "NAME"}
+            of = typing.get_args(kind)[0]
+            options |= {"nargs": "+", "type": of, "metavar": "NAME" if of is str else "N"}
         else:
             choices = field.metadata.get("choices")
             options |= {"type": kind, "choices": choices, "metavar": None if choices else name.upper()}

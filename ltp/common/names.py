@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LEARNED_METHODS = ("budget", "ltp")  # the first that a study has is the one that others are compared with
-PRUNING_METHODS = (*LEARNED_METHODS, "topk", "manual")
+PRUNING_METHODS = (*LEARNED_METHODS, "topk", "topk_budget", "manual")
 METHODS = ("dense", "dense+", *PRUNING_METHODS)  # dense+ is the control: dense, trained as long as those that prune
 STAGES = ("base", "soft", "hard")
 FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
@@ -20,6 +20,7 @@ METHOD_NAMES = {
     "budget": "learned budget",
     "ltp": "LTP",
     "topk": "top-k",
+    "topk_budget": "top-k, trained for budgets",
     "manual": "manual thresholds",
 }
 METHOD_PHRASES = {
@@ -28,6 +29,7 @@ METHOD_PHRASES = {
     "budget": "thresholds learned for a FLOPs target",
     "ltp": "learned thresholds",
     "topk": "top-k pruning",
+    "topk_budget": "top-k pruning trained for budgets",
     "manual": "thresholds set by hand",
 }
 

@@ -110,7 +110,8 @@ class Grid:
             )
             self._add_hard_runs((task, "ltp", seed), hard, point, learned)
         if soft["flops_targets"]:
-            self._add_budget_runs(task, seed, base)
+            pruning = {"scoring_mode": soft["scoring_mode"]}
+            self._add_budget_runs((task, "budget", seed), pruning, soft["flops_targets"], base)
 
         trained = hard | {"epochs": baselines["epochs"]}
         if baselines["dense"] is not None:
@@ -125,20 +126,23 @@ class Grid:
                 pruning["scoring_mode"] = topk["scoring_mode"]
             converted = self._add_conversion((task, "topk", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "topk", seed), trained, point, converted)
+        if topk.get("flops_targets"):
+            pruning = {"prune_mode": "topk", "scoring_mode": topk["scoring_mode"]}
+            self._add_budget_runs((task, "topk_budget", seed), pruning, topk["flops_targets"], base)
         for value in (baselines["manual"] or {}).get("final_token_thresholds", ()):
             pruning, point = threshold | {"final_token_threshold": value}, f"{root}/manual/threshold~{tag(value)}"
             converted = self._add_conversion((task, "manual", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "manual", seed), trained, point, converted)
 
-    def _add_budget_runs(self, task: str, seed: int, base: Run) -> None:
-        """One training at random FLOPs budgets, on scores relative to the sentence; then thresholds for each target.
+    def _add_budget_runs(self, what: _What, pruning: dict[str, Any], targets: list[float], base: Run) -> None:
+        """One training at random FLOPs budgets; then thresholds, or top-k's keep rates, for each target.
 
         Where the grid does not say how long, it trains as long as as many λ runs and their fine-tunings.
         """
-        what, section = (task, "budget", seed), self.config.tasks[task]
-        soft, hard, root = section["soft"], section["hard"], f"{self.results_dir}/{task}/seed~{seed}/budget"
-        converted = self._add_conversion(what, {"scoring_mode": soft["scoring_mode"]}, f"{root}/converted", base)
-        targets = soft["flops_targets"]
+        task, method, seed = what
+        section = self.config.tasks[task]
+        soft, hard, root = section["soft"], section["hard"], f"{self.results_dir}/{task}/seed~{seed}/{method}"
+        converted = self._add_conversion(what, pruning, f"{root}/converted", base)
         settings = soft | {
             "learning_rate": soft["budget_learning_rate"] or soft["learning_rate"],
             "epochs": soft["budget_epochs"] or float(tag((soft["epochs"] + hard["epochs"]) * len(targets))),
@@ -148,12 +152,12 @@ class Grid:
             "least_flops_target": min(targets) if len(targets) > 1 else None,
         }
         shared = self._add_run(
-            (task, "budget", "soft", seed), settings, f"{root}/soft", converted.directory, converted.output
+            (task, method, "soft", seed), settings, f"{root}/soft", converted.directory, converted.output
         )
         for target in targets:
             settings = hard | {"flops_target": target, "epochs": 0.0, "distillation": None}
             directory = f"{root}/target~{tag(target)}/hard"
-            self._add_run((task, "budget", "hard", seed), settings, directory, shared.directory, shared.output)
+            self._add_run((task, method, "hard", seed), settings, directory, shared.directory, shared.output)
 
     def _add_conversion(self, what: _What, settings: dict[str, Any], directory: str, base: Run) -> Conversion:
         conversion = Conversion(*what, settings, directory, base.directory, base.output)

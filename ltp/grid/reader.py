@@ -116,7 +116,7 @@ class _TaskReader:
             values: Any = task
             for key in keys:
                 values = values[key] if values else ()
-            _refuse_duplicates(self._where(keys), values)
+            _refuse_duplicates(self._where(keys), values or ())
         return task
 
     def _where(self, keys: tuple[str, ...]) -> str:

@@ -26,6 +26,7 @@ SWEEPS = (
     ("soft", "flops_targets"),
     ("hard", "learning_rates"),
     ("baselines", "topk", "keep_rates"),
+    ("baselines", "topk", "flops_targets"),
     ("baselines", "manual", "final_token_thresholds"),
 )
 TRAINING_KEYS = tuple(field.name for field in fields(TrainingSettings))
@@ -37,7 +38,9 @@ _BY_STAGE = (
 )  # fmt: skip
 _SHARED = [name for name in TRAINING_KEYS if name not in _BY_STAGE]
 # Keys of DataSettings: how any text becomes examples; the others say what one task is, but for four.
-_SPLITTING = ("max_length", "train_examples", "validation_examples", "test_examples", "test", "split_seed")
+_SPLITTING = (
+    "max_length", "test_max_lengths", "train_examples", "validation_examples", "test_examples", "test", "split_seed",
+)  # fmt: skip
 _NOT_OF_A_TASK = ("task", "model", "model_source", "model_revision")  # the task's own name, and the section model
 _TASK = [field.name for field in fields(DataSettings) if field.name not in (*_SPLITTING, *_NOT_OF_A_TASK)]
 
@@ -52,15 +55,18 @@ def _settings_keys(settings: type, names: Iterable[str]) -> dict[str, Schema]:
     for name in names:
         (kind, optional), metadata = types[name], known[name].metadata
         schema: Schema = {"default": known[name].default, "description": metadata["help"]}
+        limits = {_LIMITS[key]: _short(limit) for key, limit in metadata.items() if key in _LIMITS}
         if "choices" in metadata:
             schema["enum"] = [*metadata["choices"], *([None] if optional else [])]
         elif typing.get_origin(kind) is tuple:
-            schema |= _list({"type": "string", "minLength": 1, "description": metadata["help"]})
+            of = typing.get_args(kind)[0]
+            item = {"type": _TYPES[of], "description": metadata["help"]} | ({"minLength": 1} if of is str else limits)
+            schema |= _list(item) | {"type": ["array", "null"] if optional else "array"}
         else:
             schema["type"] = [_TYPES[kind], "null"] if optional else _TYPES[kind]
             if kind is str:
                 schema["minLength"] = 1
-        schema |= {_LIMITS[key]: _short(limit) for key, limit in metadata.items() if key in _LIMITS}
+            schema |= limits
         keys[name] = schema
     return keys
 
@@ -109,6 +115,13 @@ def _make_sections() -> dict[str, Schema]:
     topk = {
         "keep_rates": _values(PruningSettings, "token_keep_rate", [0.2, 0.4, 0.6]),
         "scoring_mode": _key(PruningSettings, "scoring_mode"),
+        "flops_targets": _values(TrainingSettings, "flops_target", [])
+        | {
+            "type": ["array", "null"],
+            "default": None,
+            "description": "list of FLOPs targets of top-k that is trained as the budget runs are: what remains of "
+            "their difference is thresholds against top-k; unset: none",
+        },
     }
     manual = {"final_token_thresholds": _values(PruningSettings, "final_token_threshold", [0.004, 0.006, 0.01])}
     as_long = length["epochs"] | {"type": ["number", "null"], "default": None}

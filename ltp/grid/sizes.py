@@ -44,7 +44,7 @@ class Size:
 
 def task_size(results_dir: str, settings: DataSettings) -> Size:
     """The size of a task's data: measured where they are prepared, else as known of the task."""
-    known, length, validation = KNOWN_SIZES.get(settings.task, (None, settings.max_length, None))
+    known, length, validation = KNOWN_SIZES.get(settings.text, (None, settings.max_length, None))
     mean_length: float = min(length, settings.max_length)
     asked = settings.validation_examples
     if settings.source == "packaged" and known:  # not split yet; by default a tenth each is held out

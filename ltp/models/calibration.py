@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,21 +21,45 @@ from ltp.models.schedule import shares_for
 Batch = Mapping[str, Tensor]
 TOLERANCE = 0.001  # of the share of the FLOPs
 MAX_EVALUATIONS = 40
+ROUNDING_STEPS = 8  # corrections of keep rates for the rounding to whole tokens
 MAX_STEP = 25.0  # of a logarithm of scores, which range from 1e-9 to some hundreds
 
 
 def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], target: float) -> float:
     """Set a model's thresholds so that the batches' sentences cost ``target`` of their FLOPs; returns what they cost.
 
-    The tokens that each layer keeps follow :func:`ltp.models.schedule.shares_for`. Raises LTPError for a model without
-    thresholds to set and for a target that cannot be reached.
+    The tokens that each layer keeps follow :func:`ltp.models.schedule.shares_for`; a top-k model gets these shares as
+    its keep rates. Raises LTPError for a model that has neither and for a target that cannot be reached.
     """
     lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches]).cpu().numpy()
-    config = model.config
-    shares = shares_for(target, model.layers, lengths, (config.hidden_size, config.intermediate_size))
-    keep_shares(model, batches[0], shares)
+    sizes = model.config.hidden_size, model.config.intermediate_size
+    if model.config.prune_mode == "topk":
+        return _set_keep_rates(model, lengths, sizes, target)
+    keep_shares(model, batches[0], shares_for(target, model.layers, lengths, sizes))
     # What costs the target at equal shares in every sentence costs a little else at equal thresholds.
     return shift_to_target(model, batches, target)[1]
+
+
+def _set_keep_rates(
+    model: LTPForSequenceClassification, lengths: np.ndarray, sizes: tuple[int, int], target: float
+) -> float:
+    """Set a top-k model's keep rates for sentences of ``lengths`` (B,) to cost ``target``; returns what they cost."""
+
+    def costs(aim: float) -> tuple[float, list[float]]:
+        rates = shares_for(aim, model.layers, lengths, sizes)
+        # As keep_topk rounds, half to even: what is left of each sentence after each layer (B, L).
+        left = np.minimum.accumulate(np.maximum(np.round(np.outer(lengths, rates)), 1.0), 1)
+        entered = np.concatenate([lengths[:, None], left[:, :-1]], 1)
+        return flops.summarise(entered, left, lengths, *sizes)["relative"], rates
+
+    aim = target
+    for _ in range(ROUNDING_STEPS):
+        found, rates = costs(aim)
+        if abs(found - target) <= TOLERANCE:
+            break
+        aim = min(max(aim + target - found, target / 2), 1.0)
+    model.config.token_keep_rates = rates
+    return found
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ class LTPConfig(PreTrainedConfig):
     prune_mode: str = "none"
     final_token_threshold: float = 0.01
     token_keep_rate: float = 1.0
+    token_keep_rates: list[float] | None = None  # (L,) of top-k for a FLOPs target, in the place of token_keep_rate
     scoring_mode: str = "mean"
     score_length: int = 128
     protected_until: int | None = None
@@ -49,7 +50,10 @@ class LTPConfig(PreTrainedConfig):
     def base_config(self) -> PreTrainedConfig:
         """The base encoder's configuration, as it was before conversion."""
         require_supported(self.base_model_type)
-        own = {"model_type", "base_model_type", "architectures", "protected_until", *vars(PruningSettings())}
+        own = {
+            "model_type", "base_model_type", "architectures", "protected_until", "token_keep_rates",
+            *vars(PruningSettings()),
+        }  # fmt: skip
         return BASE_CONFIGS[self.base_model_type](**{k: v for k, v in self.to_dict().items() if k not in own})
 
     def pruning(self) -> PruningSettings:

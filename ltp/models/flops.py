@@ -37,6 +37,13 @@ def executed_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_s
     return layers[..., :-1].sum(-1) + attention + hidden**2 + 2 * hidden * wide
 
 
+def shares(attention_tokens, ffn_tokens, lengths, hidden_size: int, intermediate_size: int):
+    """(B,) the share of its unpruned FLOPs that each sentence costs; arguments as for :func:`relative_flops`."""
+    dense_tokens = np.broadcast_to(np.asarray(lengths)[:, None], np.shape(attention_tokens))
+    pruned = encoder_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size)
+    return pruned / encoder_macs(dense_tokens, dense_tokens, hidden_size, intermediate_size)
+
+
 def summarise(
     attention_tokens, ffn_tokens, lengths, hidden_size: int, intermediate_size: int, last_scores: bool = False
 ) -> dict[str, float]:

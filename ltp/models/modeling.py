@@ -142,10 +142,12 @@ class LTPForSequenceClassification(PreTrainedModel):
     def rule(self) -> pruners.Rule:
         """How each layer prunes with the current thresholds or keep rates, or by :meth:`train_on_shares`."""
         config = self.config
-        if self.training and self.trained_shares is not None:
-            return Quantiles(config.pruning(), self.heads, self.trained_shares)
+        shares = self.trained_shares if self.training else None
         if config.prune_mode == "topk":
-            return pruners.Rule("topk", keep_rates=pruners.topk_keep_rates(self.layers, config.token_keep_rate))
+            rates = shares or config.token_keep_rates or pruners.topk_keep_rates(self.layers, config.token_keep_rate)
+            return pruners.Rule("topk", keep_rates=rates)
+        if shares is not None:
+            return Quantiles(config.pruning(), self.heads, shares)
         thresholds = self.thresholds()
         if config.prune_mode == "absolute_threshold" and config.pruning().is_relative:
             return pruners.Rule("absolute_threshold", thresholds.tolist(), centred=True)
@@ -178,7 +180,10 @@ class LTPForSequenceClassification(PreTrainedModel):
         self.soft_temperature = temperature
 
     def train_on_shares(self, shares: Sequence[float] | None) -> None:
-        """While training, let each layer keep ``shares`` (L,) of each batch's tokens; None: what thresholds keep."""
+        """While training, let each layer keep ``shares`` (L,) of each batch's tokens, or in top-k of each sentence's.
+
+        None: what the thresholds or the keep rates of the configuration keep.
+        """
         self.trained_shares = shares
 
     def forward(

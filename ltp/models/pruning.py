@@ -98,6 +98,8 @@ class Rule:
 
     def keeps_first_only(self, layer: int) -> bool:
         """Whether a layer drops all but the first tokens whatever their scores, as the last layer may at no loss."""
+        if self.mode == "topk":
+            return self.keep_rates[layer] <= 0.0
         return self.centred and self.min_scores[layer] >= KEEP_FIRST
 
     def needs_scores(self, layer: int) -> bool:

@@ -29,15 +29,17 @@ COLOURS = {
     "budget": "#CC79A7",
     "ltp": "#0072B2",
     "topk": "#D55E00",
+    "topk_budget": "#E69F00",
     "manual": "#009E73",
 }
-MARKERS = {"dense": "D", "dense+": "P", "budget": "p", "ltp": "o", "topk": "s", "manual": "^"}
+MARKERS = {"dense": "D", "dense+": "P", "budget": "p", "ltp": "o", "topk": "s", "topk_budget": "v", "manual": "^"}
 LINES: dict[str, Any] = {
     "dense": "none",
     "dense+": "none",
     "budget": (0, (6, 1.5, 1, 1.5)),
     "ltp": "-",
     "topk": (0, (4, 1.5)),
+    "topk_budget": (0, (2, 1)),
     "manual": (0, (1, 1.2)),
 }
 STYLE: dict[Any, Any] = {
@@ -73,17 +75,26 @@ def new_figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _empty(axes: Axes, text: str) -> None:
+def empty(axes: Axes, text: str) -> None:
+    """Say in the middle of the axes why they are empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#555555")
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
     """A legend below the axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=2, frameon=False, handlelength=2.6, columnspacing=1.2
+        handles,
+        labels,
+        title=title,
+        title_fontsize=7,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        handlelength=2.6,
+        columnspacing=1.2,
     )
 
 
@@ -99,7 +110,7 @@ def accuracy_figure(study: Study) -> Figure:
     axes.set_xlabel("FLOPs relative to the dense model (%)")
     settings, incomplete = by_cost(study.settings), by_cost(study.incomplete)
     if not settings:
-        _empty(axes, "no finished runs")
+        empty(axes, "no finished runs")
         return figure
     dense = [setting for setting in settings if setting.method == "dense"]
     below = {setting for setting in [*settings, *incomplete] if is_off_scale(setting, study)}
@@ -150,7 +161,7 @@ def accuracy_figure(study: Study) -> Figure:
         bars: dict[str, Any] = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
         axes.errorbar([], [], yerr=[], **bars, label=f"bars: ± 1 sd, {len(study.seeds)} seeds")
     _limit(axes, [setting for setting in [*settings, *incomplete] if setting not in below], below)
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -176,7 +187,7 @@ def tokens_figure(study: Study) -> Figure:
     axes.set_ylabel("Tokens (% of the sentence)")
     drawn = [setting for setting in study.representatives() if setting.layers("attention_tokens")]
     if not drawn:
-        _empty(axes, "no finished runs that prune")
+        empty(axes, "no finished runs that prune")
         return figure
     for setting in drawn:
         attention, ffn = setting.layers("attention_tokens"), setting.layers("ffn_tokens")
@@ -195,7 +206,7 @@ def tokens_figure(study: Study) -> Figure:
         axes.plot([], [], **style, ls=LINES[method], label=label)
     axes.set_ylim(0, 105)
     _layer_axis(axes, len(drawn[0].layers("ffn_tokens")))
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -216,7 +227,7 @@ def thresholds_figure(study: Study) -> Figure:
         if values:
             found.setdefault(values, setting)
     if not found:
-        _empty(axes, "no finished runs with learned thresholds")
+        empty(axes, "no finished runs with learned thresholds")
         return figure
     lines = sorted(found.items(), key=lambda item: -item[0][-1])
     if len(lines) > MOST_THRESHOLD_LINES:

@@ -133,9 +133,13 @@ def _selection(name: str) -> str:
 
 
 def _kind(method: str, stage: str) -> str:
-    return {"dense": "dense", "ltp": f"LTP {stage}", "budget": f"budget {stage}"}.get(
-        method, METHOD_NAMES[method].split()[0]
-    )
+    kinds = {
+        "dense": "dense",
+        "ltp": f"LTP {stage}",
+        "budget": f"budget {stage}",
+        "topk_budget": f"top-k budget {stage}",
+    }
+    return kinds.get(method, METHOD_NAMES[method].split()[0])
 
 
 def _duration(seconds: float) -> str:

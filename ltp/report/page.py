@@ -18,12 +18,14 @@ from typing import Any
 from ltp.analysis.csv_files import number, read_rows
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.labels import short_label
+from ltp.analysis.lengths import LengthRow, read_lengths
 from ltp.analysis.matched import MATCHED, MatchedRow
 from ltp.analysis.runs import read_runs
 from ltp.analysis.study import Study, studies_of
 from ltp.analysis.summary import SUMMARY, SummaryRow
 from ltp.common.io import write_text
 from ltp.common.names import LEARNED_SHORT, METHOD_NAMES, METHOD_PHRASES, METHODS, METRIC_NAMES
+from ltp.report.by_length import accuracy_by_length, length_charts
 from ltp.report.charts import frontier_chart, interval_chart, thresholds_chart, tokens_chart
 from ltp.report.comparison import (
     at_equal_flops,
@@ -56,6 +58,7 @@ def write_page(results: str | os.PathLike[str], output: str | os.PathLike[str] |
     output = Path(output) if output else results / PAGE
     runs = read_runs(results)
     summary, matched = read_rows(results / SUMMARY, SummaryRow), read_rows(results / MATCHED, MatchedRow)
+    lengths = read_lengths(results)
     studies = studies_of(runs)
     ids = {run.name: f"run-{count}" for count, run in enumerate(runs)}  # of its row in the table of runs
     environment = jinja2.Environment(
@@ -67,7 +70,7 @@ def write_page(results: str | os.PathLike[str], output: str | os.PathLike[str] |
     }  # fmt: skip
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     page = environment.get_template("page.html").render(
-        studies=[_section(results, study, summary, matched, ids) for study in studies],
+        studies=[_section(results, study, summary, matched, lengths, ids) for study in studies],
         summary=[_summary_row(row, _span(summary)) for row in summary],
         several_models=len({row.model for row in summary}) > 1,
         overview=overview(summary),
@@ -91,11 +94,13 @@ def _section(
     study: Study,
     summary: Sequence[SummaryRow],
     matched: Sequence[MatchedRow],
+    lengths: Sequence[LengthRow],
     ids: Mapping[str, str],
 ) -> dict[str, Any]:
     """All that a task's section shows."""
     rows = [row for row in summary if (row.task, row.model) == (study.task, study.model)]
     equal = [row for row in matched if (row.task, row.model) == (study.task, study.model)]
+    by_length = [row for row in lengths if (row.task, row.model) == (study.task, study.model)]
     compared = methods_of(equal)
     metric = METRIC_NAMES.get(study.metric, study.metric)
     best = {run for setting in study.settings if setting.on_frontier for run in setting.runs}
@@ -117,6 +122,8 @@ def _section(
         "tokens": tokens_chart(study),
         "thresholds": thresholds_chart(study),
         "layers": _layers(study),
+        "by_length": length_charts(by_length),
+        "accuracy_by_length": accuracy_by_length(by_length),
         "examples": _examples(results, study.task, study.model, ids),
         "runs": [{"id": ids[run.name], "run": run, "on_frontier": run in best} for run in study.runs],
         "unfinished": Counter(run.status for run in study.runs if run.status != "complete"),

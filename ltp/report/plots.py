@@ -1,7 +1,7 @@
 """Tables → figures for a paper: PNG (300 dpi) and SVG (text as text), one column wide.
 
-Three a task: {task}-accuracy-vs-flops, {task}-tokens-per-layer, {task}-thresholds-per-layer; of a task with several
-encoders, the encoder's name comes after the task's. The same tables give the same bytes.
+Four a task: {task}-accuracy-vs-flops, {task}-tokens-per-layer, {task}-thresholds-per-layer, {task}-flops-by-length; of
+a task with several encoders, the encoder's name comes after the task's. The same tables give the same bytes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ltp.analysis.lengths import read_lengths
 from ltp.analysis.runs import RUNS, read_studies
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
+from ltp.report.by_length import length_figure
 from ltp.report.figures import STYLE, accuracy_figure, thresholds_figure, tokens_figure
 from ltp.settings.tasks import task_title
 
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-KINDS = {
+KINDS = {  # of a study's settings; the fourth is of lengths.csv
     "accuracy-vs-flops": accuracy_figure,
     "tokens-per-layer": tokens_figure,
     "thresholds-per-layer": thresholds_figure,
 }
+BY_LENGTH = "flops-by-length"
 DPI = 300
 
 
@@ -36,7 +39,7 @@ def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLik
     from matplotlib import rc_context
 
     tables_dir, output_dir = Path(tables_dir), Path(output_dir)
-    studies = read_studies(tables_dir)
+    studies, lengths = read_studies(tables_dir), read_lengths(tables_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     written = []
     for study in studies:
@@ -46,8 +49,10 @@ def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLik
         several = sum(other.task == task for other in studies) > 1
         stem = f"{task}-{study.model.replace('/', '-')}" if several else task
         with rc_context(STYLE):
-            for kind, draw in KINDS.items():
-                written += save_figure(draw(study), task_title(task), output_dir / f"{stem}-{kind}")
+            drawn = {kind: draw(study) for kind, draw in KINDS.items()}
+            drawn[BY_LENGTH] = length_figure([row for row in lengths if (row.task, row.model) == (task, study.model)])
+            for kind, figure in drawn.items():
+                written += save_figure(figure, task_title(task), output_dir / f"{stem}-{kind}")
     return written
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ltp.analysis.labels import short_label
-from ltp.analysis.matched import MatchedRow
+from ltp.analysis.matched import ALL_TASKS, MatchedRow
 from ltp.analysis.study import Study
 from ltp.analysis.summary import SummaryRow
 from ltp.common.names import METRIC_NAMES
@@ -27,6 +27,8 @@ def render_tables(studies: Sequence[Study], summary: Sequence[SummaryRow], match
             blocks += [_operating_points(points), _paragraphs(remarks)]
         if equal:
             blocks += [_equal_flops(equal), _paragraphs([at_equal_flops(equal)])]
+    if mean := [row for row in matched if row.task == ALL_TASKS]:
+        blocks.append(_equal_flops(mean))
     return "\n\n".join(filter(None, blocks))
 
 
@@ -62,7 +64,8 @@ def _spread(deviation: float | None) -> str:
 
 
 def _equal_flops(rows: Sequence[MatchedRow]) -> str:
-    title = f"{rows[0].task} · at equal FLOPs, between the settings of each method's validation frontier"
+    where = f"{rows[0].metric}" if rows[0].task == ALL_TASKS else rows[0].task
+    title = f"{where} · at equal FLOPs, between the settings of each method's validation frontier"
     lines = [
         (
             "FLOPs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -27,6 +28,7 @@ class DataInfo(TypedDict):
     text_columns: list[str]
     label_column: str
     max_length: int  # tokens
+    test_max_lengths: NotRequired[list[int]]  # of the test texts, where they are cut elsewhere
     model: str
     model_revision: str | None
     source: dict[str, Any]
@@ -41,6 +43,11 @@ class DataInfo(TypedDict):
     seal: NotRequired[str]
     tokenizer_sha256: NotRequired[str]  # the next two likewise
     inputs: NotRequired[dict[str, str]]  # local file → sha256
+
+
+def longest(info: Mapping[str, Any]) -> int:
+    """Tokens of the longest text that may be in data, by their task.json."""
+    return int(max(info["max_length"], *info.get("test_max_lengths", (0,))))
 
 
 def verify(directory: str | Path) -> list[str]:

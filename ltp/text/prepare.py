@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +39,10 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     """
     model = resolve_model(settings.model, settings.model_source, settings.model_revision, weights=False)
     config = read_config(model)
-    if settings.max_length > positions(config):
+    if settings.longest > positions(config):
+        key = "max_length" if settings.max_length == settings.longest else "test_max_lengths"
         raise LTPError(
-            f"max_length: {settings.max_length} is more than the {positions(config)} tokens that {settings.model} "
+            f"{key}: {settings.longest} is more than the {positions(config)} tokens that {settings.model} "
             f"takes; set it to {positions(config)} or less"
         )
     source = read_source(settings, settings.get_task())
@@ -58,9 +59,10 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         source=source.origin | notes,
         selection=selection,
         split_seed=settings.split_seed,
+        test_max_lengths=settings.test_max_lengths,
     )
     tables = (
-        (split, tokenise(frame, tokenizer, settings.max_length, with_types, f"{task.name} {split}"))
+        (split, _cut_and_tokenise(frame, tokenizer, settings, with_types, split, task))
         for split, frame in frames.items()
     )
     return write_data(output_dir, tables, tokenizer, task, about)
@@ -77,6 +79,7 @@ class DataOrigin:
     source: Mapping[str, Any]
     selection: str  # a key of SELECTION_NOTES
     split_seed: int
+    test_max_lengths: Sequence[int] | None = None
 
 
 def write_data(
@@ -111,6 +114,7 @@ def write_data(
         "text_columns": list(task.text_columns),
         "label_column": task.label_column,
         "max_length": about.max_length,
+        **({"test_max_lengths": list(about.test_max_lengths)} if about.test_max_lengths else {}),
         "model": about.model,
         "model_revision": about.model_revision,
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
@@ -138,6 +142,24 @@ def _local_inputs(settings: DataSettings, model: Path) -> dict[str, str]:
     if (settings.model_source or encoder_source(settings.model)) == "local":
         files += checkpoint_files(model, weights=False)
     return {str(file): file_sha256(file) for file in files}
+
+
+def _cut_and_tokenise(
+    frame: pd.DataFrame, tokenizer: Any, settings: DataSettings, with_types: bool, split: str, task: Task
+) -> Any:
+    """A pyarrow table of one split, its texts cut where the settings say; see :func:`tokenise`."""
+    import numpy as np
+    import pyarrow as pa
+
+    name = f"{task.name} {split}"
+    if not split.startswith("test") or not settings.test_max_lengths:
+        return tokenise(frame, tokenizer, settings.max_length, with_types, name)
+    # At random, so that a cut has nothing to do with a label.
+    rng = np.random.default_rng([settings.split_seed, *map(ord, split)])
+    cuts = rng.permutation(np.resize(settings.test_max_lengths, len(frame)))
+    return pa.concat_tables(
+        tokenise(frame[cuts == cut], tokenizer, int(cut), with_types, name) for cut in np.unique(cuts)
+    )
 
 
 def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, name: str) -> Any:

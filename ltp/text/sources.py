@@ -16,7 +16,7 @@ from ltp.text.types import Source
 def read_source(settings: DataSettings, task: Task) -> Source:
     """Read the text of a task from where its settings say. Raises LTPError where it is not there or not readable."""
     if settings.source == "packaged":
-        return read_packaged(task)
+        return read_packaged(settings.text)
     if settings.source == "local":
         from ltp.text.local import read_local
 

@@ -10,7 +10,7 @@ from typing import Any
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256, first_line
 from ltp.results.checkpoint import positions, read_config, require_tokenizer
-from ltp.results.dataset import TOKENIZER
+from ltp.results.dataset import TOKENIZER, longest
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
 
@@ -53,9 +53,9 @@ def check_tokenizer(checkpoint: str | Path, data: str | Path, info: Mapping[str,
             f"other words; make data for it with `ltp data --model={checkpoint}`"
         )
     limit = positions(read_config(checkpoint))
-    if info["max_length"] > limit:
+    if longest(info) > limit:
         raise LTPError(
-            f"{checkpoint}: takes {limit} tokens, the texts in {data} have up to {info['max_length']}; make data for "
+            f"{checkpoint}: takes {limit} tokens, the texts in {data} have up to {longest(info)}; make data for "
             f"it with `ltp data --model={checkpoint} --max-length={limit}`"
         )
     return made_with

@@ -54,7 +54,15 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
             trainer.model.rule().needs_scores(config.num_hidden_layers - 1),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
-        predictions[name] = {"labels": found.label_ids.tolist(), "predictions": predicted.tolist()}
+        share = flops.shares(
+            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
+        )
+        predictions[name] = {
+            "labels": found.label_ids.tolist(),
+            "predictions": predicted.tolist(),
+            "lengths": list(split["length"]),
+            "relative_flops": share.round(5).tolist(),
+        }
     thresholds = trainer.model.thresholds()
     reported = layers["test" if "test" in layers else "validation"]
     return {

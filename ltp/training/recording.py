@@ -67,7 +67,7 @@ def run_metadata(stage: Stage, info: Mapping[str, Any], parent: Mapping[str, Any
         "settings": {
             **chosen,
             "masking": "hard" if budget else {"base": "none", "soft": "soft", "hard": "hard"}[stage.name],
-            "max_length": info["max_length"],
+            **{key: info[key] for key in ("max_length", "test_max_lengths") if key in info},
             "selection": info["selection"],
         },
         "primary_metric": info["primary_metric"],

@@ -96,12 +96,12 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
     if stage.name == "soft":
         if settings.flops_target is None and (settings.temperature is None or settings.lambda_ is None):
             raise LTPError("stage soft: needs --temperature and --lambda, or --flops-target")
-        if not hasattr(model, THRESHOLDS):
-            raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to learn")
         if settings.flops_target is None:
+            if not hasattr(model, THRESHOLDS):
+                raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to learn")
             model.use_soft_masks(settings.temperature)
-    elif settings.flops_target is not None and not hasattr(model, THRESHOLDS):
-        raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has no thresholds to set for a flops_target")
+    if settings.flops_target is not None and model.config.prune_mode not in ("absolute_threshold", "topk"):
+        raise LTPError(f"{folder}: prune_mode {model.config.prune_mode!r} has nothing to set for a flops_target")
     if hasattr(model, THRESHOLDS):  # only soft masks give thresholds a gradient
         model.threshold_deltas.requires_grad_(model.soft_temperature is not None)
     return _freeze(model, settings)

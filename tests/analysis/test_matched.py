@@ -22,11 +22,11 @@ def matched_of(folder):
     return {(row.method, row.relative_flops): row for row in read_rows(folder / "matched.csv", MatchedRow)}
 
 
-def add(root, method, validation, test, relative, noise=0, **settings):
+def add(root, method, validation, test, relative, noise=0, task="rotten_tomatoes", **settings):
     """A run whose predictions have exactly these accuracies."""
     stage = "base" if method == "dense" else "hard"
     name = "-".join([method, *(f"{value:g}" for value in settings.values())])
-    metrics = metrics_of(method, stage, 0, validation, relative, **settings)
+    metrics = metrics_of(method, stage, 0, validation, relative, task=task, **settings)
     metrics["metrics"]["test"] = {"accuracy": test}
     return write(root / name, metrics, noise)
 
@@ -50,6 +50,31 @@ def test_scores_lie_on_the_line_between_neighbours_and_dense_ends_the_curve(tmp_
         assert row.score_low <= row.score <= row.score_high and row.difference_low <= row.difference_high
     assert rows["topk", 0.7].learned_minus == pytest.approx(rows["ltp", 0.7].score - rows["topk", 0.7].score)
     assert rows["ltp", 0.7].learned_minus is None
+
+
+def test_the_mean_over_tasks_is_over_shares_that_all_of_them_reach(tmp_path):
+    paths = []
+    for task, dense, cheapest in (("one", 0.90, 0.4), ("two", 0.80, 0.55)):
+        root = tmp_path / task
+        paths += [
+            add(root, "dense", dense, dense, 1.0, task=task),
+            add(root, "ltp", dense - 0.02, dense - 0.04, 0.6, noise=1, task=task, **{"lambda": 0.1}),
+            add(root, "ltp", dense - 0.1, dense - 0.1, cheapest, noise=2, task=task, **{"lambda": 0.2}),
+            add(root, "topk", dense - 0.03, dense - 0.05, 0.65, noise=3, task=task, token_keep_rate=0.4),
+        ]
+    write_tables(paths, tmp_path)
+    every = read_rows(tmp_path / "matched.csv", MatchedRow)
+    mean = {(row.method, row.relative_flops): row for row in every if row.task == "all"}
+    assert {share for method, share in mean if method == "ltp"} == {0.8, 0.7, 0.6}
+    for (method, share), row in mean.items():
+        own = [r for r in every if r.task != "all" and (r.method, r.relative_flops) == (method, share)]
+        assert row.score == pytest.approx(np.mean([r.score for r in own])) and row.metric == "mean of 2 tasks"
+        assert row.difference == pytest.approx(np.mean([r.difference for r in own]))
+        # Of two independent tasks the mean varies less than either.
+        widths = [r.difference_high - r.difference_low for r in own]
+        assert row.difference_high - row.difference_low == pytest.approx(np.hypot(*widths) / 2, rel=0.25)
+    gaps = [r.learned_minus for r in every if r.task != "all" and (r.method, r.relative_flops) == ("topk", 0.7)]
+    assert mean["topk", 0.7].learned_minus == pytest.approx(np.mean(gaps))
 
 
 def test_the_frontier_is_that_of_validation(tmp_path):
@@ -80,7 +105,8 @@ def test_interval_at_a_setting_s_own_flops_is_the_paired_one(tmp_path):
     paths = [add(tmp_path, "dense", 0.9, 0.9, 1.0), add(tmp_path, "ltp", 0.85, 0.85, 0.5, noise=1, **{"lambda": 0.1})]
     write_tables(paths, tmp_path)
     row = matched_of(tmp_path)["ltp", 0.5]
-    right = [np.equal(*read_predictions(path.parent)["test"].values()) for path in paths]
+    answers = [read_predictions(path.parent)["test"] for path in paths]
+    right = [np.equal(columns["labels"], columns["predictions"]) for columns in answers]
     half = 1.96 * 100 * (right[1].astype(float) - right[0]).std() / EXAMPLES**0.5
     assert row.difference_low == pytest.approx(row.difference - half, abs=0.15 * half)
     assert row.difference_high == pytest.approx(row.difference + half, abs=0.15 * half)
@@ -116,7 +142,7 @@ def test_damaged_predictions_of_any_setting_leave_its_run_out(tmp_path):
 def test_interval_covers_the_curve_of_the_models_themselves(tmp_path):
     """Of settings that have the same true score, picked by noise, the interval covers it nearly as often as it says."""
     from ltp.analysis.load import load_run
-    from ltp.analysis.matched import matched_rows
+    from ltp.analysis.matched import curves_of, matched_rows
     from ltp.analysis.study import Study
 
     covered = []
@@ -140,6 +166,6 @@ def test_interval_covers_the_curve_of_the_models_themselves(tmp_path):
             write_run(path.parent, read_metrics(path) | {"metrics": found})
             paths.append(path)
         study = Study("t", "m", [load_run(path, root) for path in paths])
-        row = next(row for row in matched_rows(study, resamples=300) if row.relative_flops == 0.6)
+        row = next(row for row in matched_rows(curves_of(study, resamples=300)) if row.relative_flops == 0.6)
         covered.append(row.score_low <= 80 <= row.score_high)
     assert np.mean(covered) >= 0.8

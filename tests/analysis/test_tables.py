@@ -256,10 +256,10 @@ def test_run_on_other_data_is_left_out(tmp_path):
 def test_same_metrics_give_the_same_bytes(tmp_path, study):
     first = tmp_path / "a"
     shutil.copytree(study, first)
-    for name in ("runs.csv", "frontier.csv", "summary.csv", "matched.csv"):
+    for name in ("runs.csv", "frontier.csv", "summary.csv", "matched.csv", "lengths.csv"):
         (first / name).unlink()
     write_tables(reversed(runs_of_study(first)), first)
-    for name in ("runs.csv", "frontier.csv", "summary.csv", "matched.csv"):
+    for name in ("runs.csv", "frontier.csv", "summary.csv", "matched.csv", "lengths.csv"):
         assert (first / name).read_bytes() == (study / name).read_bytes()
 
 

@@ -4,6 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from helpers.fake_study import EXAMPLES, write_study
+
+from ltp.analysis.tables import write_tables
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs/tables.py")
@@ -31,6 +34,29 @@ def test_a_number_changed_by_hand_is_noticed(tmp_path, monkeypatch):
     assert tables.written(page) == page.read_text()
     page.write_text(page.read_text().replace("3.5", "2.5"))
     assert tables.written(page) != page.read_text()
+
+
+def test_a_study_s_tables_are_taken_where_a_page_has_a_place_for_them(tmp_path, monkeypatch):
+    write_tables(write_study(tmp_path / "study"), tmp_path / "study")
+    runs = (tmp_path / "study/runs.csv").read_text().splitlines()
+    columns = ["environment_commit", "environment_device_name", "environment_threads"]
+    runs = [f"{line},{','.join(columns) if number == 0 else 'abc,a laptop,1'}" for number, line in enumerate(runs)]
+    (tmp_path / "study/runs.csv").write_text("\n".join(runs) + "\n")
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(tables, "DATA", tmp_path / "data")
+    monkeypatch.setattr(tables, "pages", lambda: [page])
+    (tmp_path / "data").mkdir()
+    page.write_text("Nothing.\n")
+    with pytest.raises(SystemExit, match="mine: no page has a place for it; put <!-- table mine-summary --> into one"):
+        tables.take("mine", tmp_path / "study")
+    page.write_text("<!-- table mine-lengths -->\n<!-- /table -->\n")
+    tables.take("mine", tmp_path / "study")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["mine-lengths.csv"]
+    text = tables.written(page)
+    assert "| task | word pieces | texts | dense | LTP | top-k | manual thresholds |" in text
+    assert "commit abc, a laptop, 1 thread(s) a run, 2026-01-01" in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| Rotten Tomatoes")]
+    assert sum(int(row[2]) for row in rows[:-1]) == EXAMPLES and rows[-1][1:3] == ["as picked on validation", ""]
 
 
 def test_a_csv_without_origin_is_refused(tmp_path, monkeypatch):

@@ -169,7 +169,10 @@ def renamed(path):
     path.write_text(path.read_text().replace("task", "job", 1))
 
 
-TABLES = {"runs.csv": ["plots", "results"], "summary.csv": ["report", "results"], "matched.csv": ["report", "results"]}
+TABLES = {
+    "runs.csv": ["plots", "results"], "summary.csv": ["report", "results"], "matched.csv": ["report", "results"],
+    "lengths.csv": ["plots", "results"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", [cut, emptied, flipped, binary, renamed, gone])

@@ -32,7 +32,9 @@ def folder(tmp_path, monkeypatch):
 def test_our_configurations_give_every_method_as_many_settings(path, folder):
     grid = load_grid(path)
     for counts in count_candidates(grid).values():
-        assert set(counts) - {"budget"} == {"ltp", "topk", "manual"} and len(set(counts.values())) == 1, counts
+        assert (
+            set(counts) - {"budget", "topk_budget"} == {"ltp", "topk", "manual"} and len(set(counts.values())) == 1
+        ), counts
     assert warnings(grid) == []
 
 

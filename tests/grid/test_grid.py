@@ -123,7 +123,18 @@ def test_flags_are_those_of_the_settings():
     assert "--model=all-MiniLM-L6-v2" in shlex.split(grid.data_flags("imdb"))
 
 
-@pytest.mark.parametrize("grid", ["grid", "paper"])
+def test_lengths_of_test_texts_are_flags_only_where_they_are_given():
+    grid = load_grid(ROOT / "config/length.yaml")
+    short, long = (shlex.split(grid.data_flags(task)) for task in ("BBC-short-to-long", "BBC-long-to-short"))
+    assert "--subset=bbc_news" in short and short[short.index("--test-max-lengths") + 1 :][:3] == ["128", "192", "256"]
+    assert "--max-length=48" in short and "--max-length=256" in long
+    default = load_grid(ROOT / "config/grid.yaml")
+    assert not any(
+        "lengths" in default.data_flags(task) or "subset" in default.data_flags(task) for task in default.config.tasks
+    )
+
+
+@pytest.mark.parametrize("grid", ["grid", "paper", "length"])
 def test_the_command_line_takes_the_flags_and_reads_the_same_settings(grid):
     grid = load_grid(ROOT / f"config/{grid}.yaml")
 
@@ -239,6 +250,16 @@ def test_one_training_serves_all_flops_targets():
     assert len([run for run in grid.runs.values() if run.method == "budget"]) == 2 * 2 * (1 + 2)
     one = Grid(changed(SHORT, ("soft",), {"flops_targets": [0.5]}))
     assert "least_flops_target" not in one.runs["results/rotten_tomatoes/seed~0/budget/soft"].settings
+
+
+def test_topk_may_be_trained_for_the_same_budgets():
+    both = changed(SMALL, ("soft",), SMALL["soft"] | BUDGET)
+    grid = Grid(changed(both, ("baselines", "topk", "flops_targets"), [0.7, 0.5]))
+    home = "results/imdb/seed~1/topk_budget"
+    soft, hard = grid.runs[f"{home}/soft"], grid.runs[f"{home}/target~0.5/hard"]
+    assert (soft.method, hard.method) == ("topk_budget", "topk_budget") and hard.settings["epochs"] == 0.0
+    assert grid.conversions[f"{home}/converted"].settings == {"prune_mode": "topk", "scoring_mode": "mean"}
+    assert soft.settings == grid.runs["results/imdb/seed~1/budget/soft"].settings
 
 
 def test_budget_runs_have_settings_of_their_own_where_they_are_given():

@@ -74,7 +74,8 @@ def test_a_grid_without_values_has_the_defaults_of_the_settings():
     assert sections["soft"]["scoring_mode"] == "relative"
     assert sections["hard"]["learning_rates"] == [2e-5]
     assert sections["baselines"] == {
-        "epochs": 2.0, "dense": None, "topk": {"keep_rates": [0.2, 0.4, 0.6], "scoring_mode": "mean"},
+        "epochs": 2.0, "dense": None,
+        "topk": {"keep_rates": [0.2, 0.4, 0.6], "scoring_mode": "mean", "flops_targets": None},
         "manual": {"final_token_thresholds": [0.004, 0.006, 0.01]},
     }  # fmt: skip
     config = Grid(SHORT).config

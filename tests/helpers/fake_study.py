@@ -57,15 +57,27 @@ def write(directory: Path, metrics: dict, noise: int = 0) -> Path:
     (directory / "config.json").write_text(json.dumps({"method": metrics["method"]}))
     (directory / "model.safetensors").write_bytes(bytes(1000))
     labels = np.random.default_rng(7).integers(0, 2, EXAMPLES)
+    lengths = np.sort(np.random.default_rng(8).integers(5, 50, EXAMPLES))
     rng = np.random.default_rng([noise, metrics["seed"]])
     splits = {}
     for split in ("validation", "test"):
         made = predictions(labels, metrics["metrics"][split]["accuracy"], rng)
         metrics["metrics"][split]["accuracy"] = float((made == labels).mean())
-        splits[split] = {"labels": labels, "predictions": made}
+        relative = metrics["flops"][split]["relative"]
+        spread = (1 - relative) * np.random.default_rng(9).normal(0, 0.05, EXAMPLES)
+        share = np.clip(relative + (1 - relative) * (lengths - 27) / 90 + spread, 0.01, 1.0)
+        splits[split] = {"labels": labels, "predictions": made, "lengths": lengths, "relative_flops": share}
     write_predictions(directory, splits)
     write_run(directory, metrics)
     return directory / "metrics.json"
+
+
+def forget_lengths(tables: Path) -> None:
+    """Make tables those of a version that wrote no lengths.csv."""
+    (tables / "lengths.csv").unlink()
+    sums = json.loads((tables / ".tables.json").read_text())
+    del sums["lengths.csv"]
+    (tables / ".tables.json").write_text(json.dumps(sums))
 
 
 def write_study(root: Path, seeds=(0,), task: str = "rotten_tomatoes", dense: float = 0.84) -> list[Path]:

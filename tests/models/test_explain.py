@@ -269,6 +269,22 @@ def test_examples_are_of_the_test_split_and_spread_over_its_lengths(results):
     assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
 
 
+def test_examples_are_cut_where_their_data_cut_them(results, tiny_encoder, tmp_path):
+    """Also where test texts are cut at other lengths than those that the run was trained on."""
+    from ltp.settings.data import DataSettings
+    from ltp.text.prepare import prepare
+
+    root = shutil.copytree(results.root, tmp_path / "results")
+    text = str(tiny_encoder.parent / "text")
+    settings = DataSettings(
+        task="sst2", source="local", path=text, model=str(tiny_encoder), max_length=24, test_max_lengths=(5, 6)
+    )
+    prepare(settings, root / "sst2/data")
+    explain_command.explain_task(root / "sst2", count=16)
+    sentences, _ = read_examples(root / "sst2/examples.json")
+    assert {sentence.left_after()[0] for sentence in sentences} == {5, 6}
+
+
 def test_answers_are_the_run_s_predictions(results):
     from ltp.results.run import read_predictions
     from ltp.text.dataset import load

@@ -9,7 +9,7 @@ from helpers import tiny
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ltp.models.flops import encoder_macs, executed_macs, summarise
+from ltp.models.flops import encoder_macs, executed_macs, shares, summarise
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
 
@@ -45,6 +45,13 @@ def test_summary_is_a_ratio_of_sums_not_a_mean_of_ratios():
     assert found["gflops"] == pytest.approx(pruned.sum() * 1e-9)  # two sentences, two operations each
     assert found["dense_gflops"] == pytest.approx(2 * dense.sum() * 1e-9)
     assert summarise([[3]], [[3]], [3], 8, 32)["relative"] == 1.0
+
+
+def test_each_sentence_has_its_own_share():
+    attention, ffn, lengths = [[10, 10], [4, 2], [3, 3]], [[10, 10], [2, 1], [3, 3]], [10, 4, 3]
+    found = shares(attention, ffn, lengths, 8, 32)
+    assert found[0] == found[2] == 1.0
+    assert found[1] == summarise([[4, 2]], [[2, 1]], [4], 8, 32)["relative"] < 1
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)

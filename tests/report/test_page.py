@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from helpers.fake_study import metrics_of, write, write_study
+from helpers.fake_study import forget_lengths, metrics_of, write, write_study
 
 from ltp.analysis.summary import SummaryRow
 from ltp.analysis.tables import write_tables
@@ -138,6 +138,27 @@ def test_every_setting_is_a_mark_with_its_figures(study):
     row = next(row for row in table(root, "summary.csv") if row["method"] == "ltp")
     (tip,) = [m["data-tip"] for m in marks if m["class"] == "mark ltp chosen" and m["aria-label"] in text][:1]
     assert f"test accuracy {float(row['test_score']):.1f} ± " in tip and "seed 1: validation" in tip
+
+
+def test_accuracy_by_length_is_that_of_its_csv(study):
+    """The table under the charts of length: the first task's right answers in each range of lengths."""
+    root, text = study
+    section = text[text.index('id="task-1"') : text.index('id="task-2"')]
+    assert section.count("FLOPs against length, right answers") == section.count("wrong answers</h3>") == 1
+    rows = [row for row in table(root, "lengths.csv") if row["task"] == "rotten_tomatoes" and row["method"] == "ltp"]
+    ends = (rows[0]["shortest"], rows[0]["longest"])
+    counts = {row["answer"]: int(row["examples"]) for row in rows if (row["shortest"], row["longest"]) == ends}
+    line = re.search(rf'<tr><th scope="row" class="num">{"–".join(ends)}</th>(.*)</tr>', section).group(1)
+    assert f'<td class="num">{sum(counts.values())}</td>' in line
+    assert f'<td class="num">{100 * counts["right"] / sum(counts.values()):.1f} <small>' in line
+
+
+def test_a_study_whose_runs_recorded_no_costs_has_no_charts_of_length(study, tmp_path):
+    root = tmp_path / "old"
+    shutil.copytree(study[0], root, ignore=shutil.ignore_patterns("seed~*"))
+    forget_lengths(root)
+    text = write_page(root).read_text(encoding="utf-8")
+    assert "against length" not in text and "Tokens left, layer by layer" in text
 
 
 def test_text_of_data_is_escaped(study):
@@ -290,7 +311,7 @@ class TestInABrowser:
         attrs = elements[0][1]
         assert attrs.get("data-ready") == "true" and "data-error" not in attrs
         classes = [attrs.get("class", "") for _, attrs in elements]
-        assert classes.count("plot") == 6  # three for each task
+        assert classes.count("plot") == 10  # five for each task
         assert sum("mark" in name and "swatch" not in name for name in classes) > 2 * 20
         assert ("p", {"class": "slider"}) in elements  # shown by the script
 

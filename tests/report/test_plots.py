@@ -7,19 +7,22 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from helpers.fake_study import metrics_of, write, write_study
+from helpers.fake_study import forget_lengths, metrics_of, write, write_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import rc_context
 from PIL import Image
 
+from ltp.analysis.lengths import LengthRow
 from ltp.analysis.runs import SPLITS
 from ltp.analysis.study import Run, Study
 from ltp.analysis.tables import write_tables
 from ltp.cli import plots as plots_command
 from ltp.common.errors import LTPError
 from ltp.report import figures
+from ltp.report.by_length import length_figure
 from ltp.report.figures import accuracy_figure
-from ltp.report.plots import KINDS, write_plots
+from ltp.report.plots import BY_LENGTH, KINDS, write_plots
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def texts(path):
 
 def test_every_figure_is_there_in_print_quality(study):
     root, written = study
-    names = {f"rotten_tomatoes-{kind}.{suffix}" for kind in KINDS for suffix in ("png", "svg")}
+    names = {f"rotten_tomatoes-{kind}.{suffix}" for kind in (*KINDS, BY_LENGTH) for suffix in ("png", "svg")}
     assert {path.name for path in written} == names == {path.name for path in (root / "plots").iterdir()}
     for path in written:
         if path.suffix == ".png":
@@ -54,6 +57,8 @@ def test_every_figure_is_there_in_print_quality(study):
         ("tokens-per-layer", ["Layer (filled: into attention, open: into feed-forward)", "Tokens (% of the sentence)"]),
         ("tokens-per-layer", ["LTP: 75 % of FLOPs", "top-k: 76 % of FLOPs", "manual: 80 % of FLOPs"]),
         ("thresholds-per-layer", ["Layer", "T=0.001 λ=0.2", "T=0.0005 λ=0.05", "start", "Rotten Tomatoes"]),
+        ("flops-by-length", ["right answers", "wrong answers", "Sentence length (word pieces)", "Rotten Tomatoes"]),
+        ("flops-by-length", ["FLOPs of the sentence (% of the dense model's)", "LTP: 75 %", "top-k: 76 %"]),
     ],
 )
 def test_figures_say_what_they_show(study, kind, said):
@@ -107,8 +112,52 @@ def test_legend_covers_no_data():
 def test_task_without_finished_runs_gets_figures_that_say_so(tmp_path):
     path = write(tmp_path / "run", metrics_of("ltp", "soft", 0, 0.8, 0.5, task="a $b$ task"))
     write_tables([path], tmp_path)
-    assert len(write_plots(tmp_path, tmp_path / "plots")) == 6
+    assert len(write_plots(tmp_path, tmp_path / "plots")) == 8
     assert "no finished runs" in texts(tmp_path / "plots/a $b$ task-accuracy-vs-flops.svg")
+
+
+def test_a_study_that_recorded_no_costs_gets_a_figure_that_says_so(study, tmp_path):
+    shutil.copytree(study[0], tmp_path / "old", ignore=shutil.ignore_patterns("seed~*", "plots"))
+    forget_lengths(tmp_path / "old")
+    write_plots(tmp_path / "old", tmp_path / "plots")
+    assert "no run recorded what each sentence cost" in texts(tmp_path / "plots/rotten_tomatoes-flops-by-length.svg")
+
+
+def length_row(method, shortest, answer="right", share=0.5, **given):
+    longest = shortest + 9
+    return LengthRow(**{
+        "task": "task", "model": "model", "method": method, "setting": "", "shortest": shortest, "longest": longest,
+        "answer": answer, "examples": 10, "mean_length": shortest + 4.5, "relative_flops": share,
+        "relative_flops_sd": 0.1, "validation_relative_flops": 0.4, **given,
+    })  # fmt: skip
+
+
+def test_right_and_wrong_answers_have_a_panel_each_and_a_regression_has_one():
+    rows = [length_row("topk", 10), length_row("topk", 20, share=0.6), length_row("topk", 10, "wrong", 0.7)]
+    right, wrong = length_figure([*rows, length_row("dense", 10, share=1.0)]).axes
+    assert [list(container.lines[0].get_ydata()) for container in right.containers] == [[50, 60]]
+    assert [list(container.lines[0].get_ydata()) for container in wrong.containers] == [[70]]
+    assert len(length_figure([length_row("topk", 10, "any"), length_row("topk", 20, "any")]).axes) == 1
+
+
+def test_methods_lie_side_by_side_and_nothing_is_cut_off():
+    rows = [length_row(method, low, answer) for method in ("budget", "ltp", "topk", "manual") for low in (10, 20)
+            for answer in ("right", "wrong")]  # fmt: skip
+    with rc_context(figures.STYLE):
+        figure = length_figure(rows)
+        figure.draw_without_rendering()
+    places = [tuple(container.lines[0].get_xdata()) for container in figure.axes[0].containers]
+    assert len(set(places)) == len(places) == 4
+    (legend,) = figure.legends
+    whole, box = figure.bbox, legend.get_window_extent()
+    assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0
+    assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)
+
+
+def test_a_single_length_has_its_place():
+    figure = length_figure([length_row("topk", 48, longest=48, mean_length=48), length_row("ltp", 48, mean_length=48)])
+    low, high = figure.axes[0].get_xlim()
+    assert low < 48 < high and [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["48"]
 
 
 def test_task_that_is_a_path_is_refused(tmp_path):
@@ -138,4 +187,4 @@ def test_labels_are_moved_apart(values, gap):
 
 def test_command_line(study, tmp_path, capsys):
     assert plots_command.run(argparse.Namespace(tables=str(study[0]), output=str(tmp_path / "figures"))) == 0
-    assert capsys.readouterr().out.count(".svg") == 3
+    assert capsys.readouterr().out.count(".svg") == 4

@@ -91,6 +91,8 @@ def test_a_task_that_does_not_fit_is_one_line(name, given_, message):
         ({"task": "x", "source": "hub", "text_columns": ["a"]}, "path: task x has source hub but no path"),
         ({"source": "ftp"}, "source: 'ftp' is not one of packaged, local, hub"),
         ({"max_length": 3}, "max_length: 3 is too small; expected at least 4"),
+        ({"test_max_lengths": (8, 3)}, "test_max_lengths: 3 is too small; expected at least 4"),
+        ({"task": "mine", "subset": "sst2"}, "source: packaged has rotten_tomatoes, imdb, bbc_news, not sst2"),
         ({"train_examples": 0}, "train_examples: 0 is too small"),
         ({"test": "third"}, "test: 'third' is not one of split, half, validation, given"),
         ({"test": "half"}, "test: 'half' does not fit packaged text"),

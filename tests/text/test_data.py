@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from ltp.text.dataset import load
 from ltp.text.packaged import packaged_model_path
 from ltp.text.prepare import prepare
 from ltp.text.splitting import split_examples
+from ltp.text.tokenizer import load_tokenizer
 from ltp.text.types import Source, Table
 
 SENTENCE = "a film that is better than its plot , and longer than most of us had hoped it would be"
@@ -101,6 +103,36 @@ def test_what_is_written(encoder, tmp_path):
     files = [*path.iterdir(), *(encoder / name for name in ("config.json", *TOKENIZER_FILES))]
     assert info["inputs"] == {str(file): file_sha256(file) for file in files if file.exists()}
     assert str(tmp_path) not in json.dumps(info | {"model": "", "inputs": {}})
+
+
+def test_test_texts_are_cut_at_other_lengths(encoder, tmp_path):
+    """Equal parts of them at each, independent of the label; training, validation and the articles stay the same."""
+    path = write_single(tmp_path / "text", {"train": 40, "dev": 160})
+    short = settings(encoder, path, max_length=6)
+    plain = prepare(short, tmp_path / "plain")
+    assert "test_max_lengths" not in plain
+    wish = replace(short, test_max_lengths=(8, 12))
+    info = prepare(wish, tmp_path / "data")
+    assert info["max_length"] == 6 and info["test_max_lengths"] == [8, 12]
+    assert prepare(wish, tmp_path / "again")["fingerprint"] == info["fingerprint"] != plain["fingerprint"]
+    before, splits = load(tmp_path / "plain")[0], load(tmp_path / "data")[0]
+    for name in ("train", "validation"):
+        assert splits[name]["input_ids"][:] == before[name]["input_ids"][:]
+    test, tokenizer = splits["test"], load_tokenizer(tmp_path / "data/tokenizer")
+    assert sorted(test["text"]) == sorted(before["test"]["text"]) and test["length"][:] == sorted(test["length"])
+    whole = [len(ids) for ids in tokenizer(test["text"][:])["input_ids"]]
+    assert all(ids == tokenizer(text, truncation=True, max_length=len(ids))["input_ids"]
+               for text, ids in zip(test["text"], test["input_ids"], strict=True))  # fmt: skip
+    at = {cut: [label for label, length, full in zip(test["labels"], test["length"], whole, strict=True)
+                if length == cut < full] for cut in (8, 12)}  # fmt: skip
+    assert set(at) == {cut for cut, labels in at.items() if len(set(labels)) == 2}
+    assert all(length in (8, 12) or length == full for length, full in zip(test["length"], whole, strict=True))
+
+
+def test_a_test_length_beyond_the_model_is_refused(encoder, tmp_path):
+    path = write_single(tmp_path / "text", {"train": 40, "dev": 20})
+    message = refusal(settings(encoder, path, test_max_lengths=[16, 513]), tmp_path / "data")
+    assert message.startswith("test_max_lengths: 513 is more than the 512 tokens that")
 
 
 def test_pairs_and_scores(encoder, tmp_path):

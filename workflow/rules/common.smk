@@ -55,6 +55,7 @@ RECIPES = dict.fromkeys(("data", "convert", "base", "soft", "hard", "tables", "p
 PRIORITIES = {"data": 6, "base": 6, "convert_ltp": 5, "soft": 4, "convert_baseline": 3, "baseline": 2, "hard": 1}
 
 NUMBER = "-?[0-9.]+(e[+-]?[0-9]+)?"
+BUDGET = "budget|topk_budget"
 BASELINE = f"dense\\+|topk/keep_rate~{NUMBER}|manual/threshold~{NUMBER}"
 
 
@@ -66,7 +67,8 @@ wildcard_constraints:
     target=NUMBER,
     lr=NUMBER,
     baseline=BASELINE,
-    pruning=f"ltp|budget|{BASELINE}",
+    budget=BUDGET,
+    pruning=f"ltp|{BUDGET}|{BASELINE}",
 
 
 def acquire_study_lock():

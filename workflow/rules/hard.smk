@@ -28,13 +28,13 @@ rule train_hard:
 
 
 # Thresholds for a FLOPs target, set on the weights that one training made for all targets: nothing is trained here.
-BUDGET_HARD = "{task}/seed~{seed}/budget/target~{target}/hard"
+BUDGET_HARD = "{task}/seed~{seed}/{budget}/target~{target}/hard"
 
 
 rule set_budget:
     input:
         data="<results>/{task}/data/task.json",
-        parent="<results>/{task}/seed~{seed}/budget/soft/metrics.json",
+        parent="<results>/{task}/seed~{seed}/{budget}/soft/metrics.json",
     output:
         metrics=f"<results>/{BUDGET_HARD}/metrics.json",
     log:

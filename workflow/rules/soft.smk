@@ -28,13 +28,13 @@ rule train_soft:
 
 
 # One training for all FLOPs targets in the place of λ: each step drops its tokens for a target drawn at random.
-BUDGET_SOFT = "{task}/seed~{seed}/budget/soft"
+BUDGET_SOFT = "{task}/seed~{seed}/{budget}/soft"
 
 
 rule train_budget_soft:
     input:
         data="<results>/{task}/data/task.json",
-        parent="<results>/{task}/seed~{seed}/budget/converted/conversion.json",
+        parent="<results>/{task}/seed~{seed}/{budget}/converted/conversion.json",
         teacher=teacher,
     output:
         metrics=f"<results>/{BUDGET_SOFT}/metrics.json",

@@ -1,4 +1,5 @@
-# Every run's metrics.json → four tables.
+# Every run's metrics.json → five tables. lengths.csv is not declared: a study that was finished before there was one
+# stays finished.
 rule tables:
     input:
         metrics=run_outputs(),
