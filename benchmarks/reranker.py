@@ -24,7 +24,6 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 import ltp
 from ltp.common.machine import commit, cpu_threads, processor_name
-from ltp.settings.tasks import get_task
 from ltp.text.packaged import packaged_model_path, read_packaged
 from ltp.text.tokenizer import load_tokenizer
 from ltp.training.precision import has_bf16
@@ -99,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     if threads := cpu_threads():
         torch.set_num_threads(threads)
-    frame = read_packaged(get_task("bbc_news")).tables["train"].frame.drop_duplicates("text")
+    frame = read_packaged("bbc_news").tables["train"].frame.drop_duplicates("text")
     frame = frame.sample(frac=1.0, random_state=0).reset_index(drop=True)
     half = len(frame) // 2
     tokenizer = load_tokenizer(packaged_model_path())
