@@ -28,8 +28,9 @@ from ltp.text.packaged import packaged_model_path, read_packaged
 from ltp.text.tokenizer import load_tokenizer
 from ltp.training.precision import has_bf16
 
-QUERY_WORDS, CANDIDATES, NEGATIVES, QUERIES, LENGTH = 8, 12, 3, 8, 128
-BUDGETS = (0.7, 0.5, 0.3)
+QUERY_WORDS, CANDIDATES, NEGATIVES, QUERIES = 8, 12, 3, 8
+LENGTH, TRAINING_LENGTH = 96, 64  # word pieces at which pairs are cut
+BUDGETS = (0.7, 0.5)
 
 
 def lists(frame: pd.DataFrame, candidates: int, seed: int) -> list[tuple[str, list[str]]]:
@@ -54,7 +55,7 @@ def fine_tune(queries: list[tuple[str, list[str]]], tokenizer: Any, minutes: flo
     rng, started, step = random.Random(0), time.monotonic(), 0
     while time.monotonic() - started < 60 * minutes:
         pairs = [(query, passage) for query, passages in rng.sample(queries, QUERIES) for passage in passages]
-        batch = tokenizer(pairs, truncation=True, max_length=LENGTH, padding=True, return_tensors="pt")
+        batch = tokenizer(pairs, truncation=True, max_length=TRAINING_LENGTH, padding=True, return_tensors="pt")
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
             scores = model(**batch).logits.float().view(QUERIES, -1)
         loss = functional.cross_entropy(scores, torch.zeros(QUERIES, dtype=torch.long))
