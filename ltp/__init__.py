@@ -11,6 +11,13 @@ import importlib.util
 import sys
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "prune"]
+
+
+def __getattr__(name):
+    if name == "prune":  # imports torch, transformers and more: only for who asks for it
+        return importlib.import_module("ltp.oneshot.prune").prune
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _AfterTransformers(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -18,6 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ltp.benchmark import openvino_backend
 from ltp.export.export import save_onnx
 from ltp.export.session import run_session, session
+from ltp.models.embedding import protected_lengths
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.packing import PackedTokens, count_tokens
 from ltp.models.scores import contribution, head_gram, value_norms
@@ -122,7 +123,8 @@ class MaskedOnly(nn.Module):
         """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
         model, encoder = self.model, self.eager.base_model
         kept, lengths = attention_mask != 0, attention_mask.sum(1)
-        rule = model.rule()
+        rule, end = model.rule(), model.config.protected_until
+        protected = None if end is None else protected_lengths(input_ids, attention_mask, end)
         hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         for index, layer in enumerate(encoder.encoder.layer):
             mask = torch.zeros_like(kept, dtype=hidden.dtype).masked_fill_(~kept, torch.finfo(hidden.dtype).min)
@@ -134,7 +136,7 @@ class MaskedOnly(nn.Module):
                 received = self._received(layer.attention, entered, probabilities, kept)  # (B, N)
                 indices = kept.reshape(-1).nonzero().squeeze(1)  # (T,) into B·N
                 seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
-                tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)))
+                tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)), protected)
                 rows = rule.keep_indices(index, received.reshape(-1)[indices], tokens, lengths)
                 kept = torch.zeros_like(kept).view(-1).index_fill_(0, indices[rows], True).view_as(kept)
         return SequenceClassifierOutput(logits=model.layout.classify(model, hidden[:, 0]))

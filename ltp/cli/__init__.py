@@ -6,6 +6,7 @@ May import everything; nothing imports it.
 # Command, also the module's name -> what `ltp --help` says of it. The module is imported only when it is called.
 COMMANDS = {
     "init": "start a study in a new folder: Snakefile, workflow, configs",
+    "prune": "a fine-tuned model and your text in, the same answers at a share of the FLOPs out",
     "plan": "what a grid will cost before it starts",
     "data": "read, split and tokenise a task's text",
     "convert": "turn a fine-tuned model into one that prunes",

@@ -53,4 +53,5 @@ SELECTION_NOTES = {
     "half": "picked on one half of the validation split, reported on the other",
     "validation": "picked and reported on the same validation split, as in the paper",
     "given": "picked on the validation split, reported on the data's own test split",
+    "kept": "reported on text kept aside; its labels are the original model's answers",
 }

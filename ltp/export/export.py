@@ -223,8 +223,8 @@ def _mixed_batches(split: Any, count: int, pad_token_id: int, kind: str) -> Iter
 
 
 def _own_data(run: Path) -> Path:
-    """The data directory of a study's run: the nearest above it."""
-    for folder in run.resolve().parents:
+    """The data directory of a model: its own (`ltp prune` writes one), or the nearest above a study's run."""
+    for folder in (run.resolve(), *run.resolve().parents):
         if (folder / "data" / INFO).is_file():
             return folder / "data"
-    raise LTPError(f"{run}: no data folder above it; give --data, a folder that `ltp data` wrote, to check with")
+    raise LTPError(f"{run}: no data folder in or above it; give --data, a folder that `ltp data` wrote, to check with")

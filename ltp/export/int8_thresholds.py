@@ -15,8 +15,8 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from ltp.export.onnx_attention import MIN_SCORE, SCORES
-from ltp.export.onnx_graph import FLOAT
+from ltp.export.onnx_attention import MIN_SCORE, PROTECTED, SCORES
+from ltp.export.onnx_graph import FLOAT, INT64
 from ltp.export.onnx_model import build
 from ltp.export.session import run_session, session
 from ltp.models.modeling import LTPForSequenceClassification
@@ -38,14 +38,14 @@ def match_kept_tokens(
 
     ``ffn_tokens`` (B, L), for each batch, are the tokens that the original keeps. The layers are set one after another,
     since what one keeps changes the scores of the next. A threshold that keeps the right number stays as it is; another
-    one comes to lie halfway between two scores. First tokens, which have no say, count on both sides. A graph without
+    one comes to lie halfway between two scores. Tokens that are never dropped count on both sides. A graph without
     thresholds comes back unchanged.
     """
     model = _copy(model)
     wanted = sum(counts.sum(0) for counts in ffn_tokens)  # (L,)
     for layer, threshold in _thresholds(model).items():
-        scores = _scores(model, batches, layer)
-        count = int(wanted[layer]) - sum(len(counts) for counts in ffn_tokens)
+        scores, apart = _scores(model, batches, layer)
+        count = int(wanted[layer]) - apart
         new = threshold_for(scores, count, numpy_helper.to_array(threshold))
         threshold.CopyFrom(numpy_helper.from_array(new, threshold.name))
     return model
@@ -70,18 +70,23 @@ def _thresholds(model: ModelProto) -> dict[int, TensorProto]:
     return {layer: tensors[name] for layer in layers if (name := MIN_SCORE.format(layer)) in tensors}
 
 
-def _scores(model: ModelProto, batches: Sequence[Mapping[str, Tensor]], layer: int) -> np.ndarray:
-    """(n,) the layer's scores of all tokens that reach it, first tokens apart."""
+def _scores(model: ModelProto, batches: Sequence[Mapping[str, Tensor]], layer: int) -> tuple[np.ndarray, int]:
+    """(n,) the layer's scores of all tokens that reach it but those that are never dropped, and the number of those."""
     probe = _copy(model)
     scores = SCORES.format(layer)
     probe.graph.output.append(helper.make_tensor_value_info(scores, FLOAT, ["batch", f"length_{layer}"]))
+    protected = [PROTECTED] if any(PROTECTED in node.output for node in probe.graph.node) else []
+    probe.graph.output.extend(helper.make_tensor_value_info(name, INT64, ["batch"]) for name in protected)
     runtime = session(probe.SerializeToString())
-    found = []
+    found, apart = [], 0
     for batch in batches:
-        received, counts = run_session(runtime, batch, [scores, "attention_tokens"])  # (B, N) and (B, L)
-        columns = np.arange(received.shape[1])
-        found.append(received[(columns > 0) & (columns < counts[:, layer, None])])
-    return np.concatenate(found)
+        received, counts, *more = run_session(
+            runtime, batch, [scores, "attention_tokens", *protected]
+        )  # (B, N), (B, L)
+        columns, stay = np.arange(received.shape[1]), more[0] if more else np.ones(len(received), np.int64)
+        found.append(received[(columns >= stay[:, None]) & (columns < counts[:, layer, None])])
+        apart += int(stay.sum())
+    return np.concatenate(found), apart
 
 
 def _copy(model: ModelProto) -> ModelProto:

@@ -18,6 +18,7 @@ INFINITY = np.float32(np.inf)
 FLAT = int64_array(-1)  # the shape of one dimension
 # Names of a layer's values (B, N) that a threshold is compared with, and of the threshold.
 SCORES, MIN_SCORE = "layer{}.scores", "layer{}.min_score"
+PROTECTED = "protected_tokens"  # (B,) tokens at each sentence's start that are never dropped, where there are such
 
 
 class PruningAttention:
@@ -26,7 +27,11 @@ class PruningAttention:
     Outside of attention tokens are packed (T, …); inside, sentences are padded to the longest (B, N, …).
     """
 
-    def __init__(self, graph: Graph, model: LTPForSequenceClassification, lengths: str, places: Places) -> None:
+    def __init__(
+        self, graph: Graph, model: LTPForSequenceClassification, lengths: str, places: Places,
+        protected: str | None = None,
+    ) -> None:  # fmt: skip
+        self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
         self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
@@ -146,6 +151,8 @@ class PruningAttention:
         """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
         first = graph("Equal", padding.columns, np.int64(0))  # (N,)
+        if self.protected is not None:  # (B, N)
+            first = graph("Less", padding.columns, graph("Unsqueeze", self.protected, int64_array(1)))
         if rule.keeps_first_only(layer):
             return first
         received = self._received(probabilities, value, layer)
@@ -164,7 +171,7 @@ class PruningAttention:
         columns = graph("Expand", padding.columns, graph("Shape", order))
         rank = graph("ScatterElements", order, order, columns, axis=1)
         kept = topk_count(graph, self.original_lengths, rule.keep_rates[layer])  # (B,)
-        return graph("Less", rank, graph("Unsqueeze", kept, int64_array(1)))
+        return graph("Or", graph("Less", rank, graph("Unsqueeze", kept, int64_array(1))), first)
 
 
 class PaddingIndices:

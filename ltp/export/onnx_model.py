@@ -15,7 +15,7 @@ from onnx import ModelProto, helper
 from torch import Tensor, nn
 
 from ltp.common.errors import LTPError
-from ltp.export.onnx_attention import FLAT, PruningAttention
+from ltp.export.onnx_attention import FLAT, PROTECTED, PruningAttention
 from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, int64_array, layer_norm, linear, make_model
 from ltp.export.onnx_places import places_of
 from ltp.models.layouts.layout import LayerModules
@@ -49,7 +49,11 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     weights = _Weights(model, int8)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if getattr(config, "type_vocab_size", 1) > 1 else [])
     hidden, lengths, positions = weights.embed(graph, *names)
-    results = weights.encode(graph, hidden, PruningAttention(graph, model, lengths, places_of(graph, model, positions)))
+    protected = None
+    if config.protected_until is not None:
+        protected = _protected(graph, names[0], names[1], config.protected_until)
+    attention = PruningAttention(graph, model, lengths, places_of(graph, model, positions), protected)
+    results = weights.encode(graph, hidden, attention)
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():
         graph("Identity", value, output_name=name)
@@ -179,6 +183,15 @@ class _Weights:
         pooled = ACTIVATIONS[head.activation](graph, self.linear(graph, first, "pooler", head.dense))
         pooled = pooled if head.norm is None else self.norm(graph, [pooled], "head_norm", head.norm)
         return self.linear(graph, pooled, "classifier", head.last)
+
+
+def _protected(graph: Graph, ids: str, mask: str, end: int) -> str:
+    """(B,) ltp.models.embedding.protected_lengths of ids and mask (B, N)."""
+    valid = graph("Cast", mask, to=BOOL)
+    ends = graph("Cast", graph("And", graph("Equal", ids, np.int64(end)), valid), to=INT64)
+    before = graph("Equal", graph("CumSum", ends, np.int64(1), exclusive=1), np.int64(0))
+    counted = graph("Cast", graph("And", before, valid), to=INT64)
+    return graph("ReduceSum", counted, int64_array(1), keepdims=0, output_name=PROTECTED)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -17,6 +17,8 @@ class LTPConfig(PreTrainedConfig):
     Holds every key of the base encoder's configuration, unchanged, and those of
     :class:`ltp.settings.PruningSettings`. ``base_model_type`` names the architecture. A key that it calls otherwise
     can also be read under BERT's name, such as ``hidden_size``.
+    ``protected_until`` is a token's id, that of the tokenizer's separator: the tokens of a sentence up to its first
+    one, such as a reranker's query, are never dropped; None protects none.
     """
 
     model_type = "ltp"
@@ -28,6 +30,7 @@ class LTPConfig(PreTrainedConfig):
     token_keep_rates: list[float] | None = None  # (L,) of top-k for a FLOPs target, in the place of token_keep_rate
     scoring_mode: str = "mean"
     score_length: int = 128
+    protected_until: int | None = None
 
     @classmethod
     def from_base(cls, base: PreTrainedConfig, pruning: PruningSettings) -> LTPConfig:
@@ -37,10 +40,20 @@ class LTPConfig(PreTrainedConfig):
         del keys["model_type"]  # the class's own
         return cls(**keys)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As the library's; a config that protects no tokens is written as by the versions that could not."""
+        content = super().to_dict()
+        if content.get("protected_until") is None:
+            content.pop("protected_until", None)
+        return content
+
     def base_config(self) -> PreTrainedConfig:
         """The base encoder's configuration, as it was before conversion."""
         config_class = layout_class(self.base_model_type).config_class
-        own = {"model_type", "base_model_type", "architectures", "token_keep_rates", *vars(PruningSettings())}
+        own = {
+            "model_type", "base_model_type", "architectures", "protected_until", "token_keep_rates",
+            *vars(PruningSettings()),
+        }  # fmt: skip
         return config_class(**{k: v for k, v in self.to_dict().items() if k not in own})
 
     def __getattr__(self, name: str) -> Any:

@@ -31,4 +31,14 @@ def embed(
     if not lengths.all():
         row = int((lengths == 0).nonzero()[0])
         raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
-    return PackedTokens(hidden, seq_ids, lengths, indices, positions if layout.needs_positions else None)
+    protected = None
+    if layout.config.protected_until is not None:
+        protected = protected_lengths(input_ids, attention_mask, layout.config.protected_until)
+    return PackedTokens(hidden, seq_ids, lengths, protected, indices, positions if layout.needs_positions else None)
+
+
+def protected_lengths(input_ids: Tensor, attention_mask: Tensor, end: int) -> Tensor:
+    """(B,) tokens up to the first one with the id ``end``, of ids and mask (B, N); all of a sentence without one."""
+    valid = attention_mask != 0
+    ends = (input_ids == end) & valid
+    return (valid & (ends.cumsum(1) - ends.long() == 0)).sum(1)

@@ -270,12 +270,15 @@ class LTPForSequenceClassification(LTPPreTrainedModel):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
         return_kept: bool = False,
+        return_dict: bool | None = None,
     ) -> LTPOutput:
         """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` each token's layers.
 
         No sentences (B = 0) give outputs of that size; the loss, a mean of nothing, is NaN, as torch has it. Raises
-        LTPError for a sentence without tokens.
+        LTPError for a sentence without tokens, and where ``return_dict``, which libraries pass, asks for a tuple.
         """
+        if return_dict is False:
+            raise LTPError("return_dict: False asks for a tuple; expected True, this model gives its outputs by name")
         encoded, _ = self._encode(input_ids, attention_mask, token_type_ids, return_kept)
         pooled = mean_of_tokens(encoded.tokens) if self.layout.reads_all else encoded.tokens.hidden
         logits = self.layout.classify(self, pooled)

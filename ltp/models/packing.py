@@ -19,6 +19,7 @@ class PackedTokens:
     hidden: Tensor  # (T, H)
     seq_ids: Tensor  # (T,) the sentence that each token belongs to, ascending
     lengths: Tensor  # (B,) tokens of each sentence
+    protected: Tensor | None = None  # (B,) tokens at each sentence's start that are never dropped; None: one
     indices: Tensor | None = None  # (T,) each token's index in the padded, flattened input (B·N); None if not needed
     positions: Tensor | None = None  # (T,) each token's place among the sentence's tokens at first; None if not needed
 
@@ -30,6 +31,7 @@ class PackedTokens:
             hidden=self.hidden.index_select(0, rows),
             seq_ids=seq_ids,
             lengths=count_tokens(seq_ids, sentences),
+            protected=self.protected,
             indices=None if self.indices is None else self.indices.index_select(0, rows),
             positions=None if self.positions is None else self.positions.index_select(0, rows),
         )
@@ -60,6 +62,14 @@ def offsets(seq_ids: Tensor, lengths: Tensor) -> Tensor:
     """(T,) each token's position among the tokens left of its sentence, from 0."""
     rows = torch.arange(seq_ids.shape[0], device=seq_ids.device)
     return rows - sequence_starts(lengths).index_select(0, seq_ids)
+
+
+def protected_rows(tokens: PackedTokens) -> Tensor:
+    """(K,) ascending rows of the tokens that are never dropped: every sentence's first, or those it is told to keep."""
+    if tokens.protected is None:
+        return sequence_starts(tokens.lengths)
+    places = offsets(tokens.seq_ids, tokens.lengths)
+    return (places < tokens.protected.index_select(0, tokens.seq_ids)).nonzero().squeeze(1)
 
 
 def pad_input(values: Tensor, indices: Tensor, size: int) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltp.models.packing import PackedTokens, offsets, pad_input, sequence_starts
+from ltp.models.packing import PackedTokens, offsets, pad_input, protected_rows, sequence_starts
 from ltp.models.scores import centred_log, relative_to_largest
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, SMALLEST_THRESHOLD
 
@@ -123,11 +123,12 @@ class Rule:
         are the sentences' lengths before layer 1.
         """
         if received is None:
-            return sequence_starts(tokens.lengths)
-        received = received.detach()
+            return protected_rows(tokens)
+        received, stay = received.detach(), protected_rows(tokens)
         if self.mode == "topk":
             rate = self.keep_rates[layer]
+            received = received.index_fill(0, stay, math.inf)
             kept = keep_topk(received, tokens.seq_ids, tokens.lengths, original_lengths, rate)
         else:
             kept = keep_above(self.scores(received, tokens), self.min_scores[layer], tokens.lengths)
-        return kept.nonzero().squeeze(1)
+        return kept.index_fill(0, stay, True).nonzero().squeeze(1)

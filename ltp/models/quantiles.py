@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ltp.models.packing import PackedTokens, sequence_starts
+from ltp.models.packing import PackedTokens, protected_rows
 from ltp.models.pruning import Rule, keep_above
 from ltp.models.scores import importance
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings
@@ -52,7 +52,7 @@ class Quantiles(Rule):
         self, layer: int, received: Tensor | None, tokens: PackedTokens, original_lengths: Tensor
     ) -> Tensor:
         """(K,) ascending rows (into T) of the tokens kept after the layer's attention."""
-        first = sequence_starts(tokens.lengths)
+        first = protected_rows(tokens)
         count = round(self.shares[layer] * int(original_lengths.sum()))
         if received is None or count <= len(first):
             return first
@@ -66,4 +66,5 @@ class Quantiles(Rule):
             self.thresholds[layer] = KEEP_ALL
         elif len(ranked) > len(first):
             self.thresholds[layer] = ranked[-1].item() / 2
-        return keep_above(scores, self.thresholds[layer], tokens.lengths).nonzero().squeeze(1)
+        kept = keep_above(scores, self.thresholds[layer], tokens.lengths)
+        return kept.index_fill(0, first, True).nonzero().squeeze(1)

@@ -67,7 +67,8 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def _figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
+def new_figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """An empty figure of one column's width."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -103,7 +104,7 @@ def accuracy_figure(study: Study) -> Figure:
     Frontiers are picked on the validation split and drawn at their test figures, so a line need not rise throughout.
     A setting that lacks the run of a seed is a cross, at the mean of its finished seeds: it enters no comparison.
     """
-    figure, axes = _figure(3.1)
+    figure, axes = new_figure(3.1)
     name = METRIC_NAMES.get(study.metric, study.metric)
     axes.set_ylabel(f"Test {name}" + ("" if "×" in name else " (%)"))
     axes.set_xlabel("FLOPs relative to the dense model (%)")
@@ -181,7 +182,7 @@ def _limit(axes: Axes, settings: Sequence[Setting], below: set[Setting]) -> None
 
 def tokens_figure(study: Study) -> Figure:
     """Share of a sentence's tokens that enters each layer's attention and its feed-forward, one line a method."""
-    figure, axes = _figure(2.95)
+    figure, axes = new_figure(2.95)
     axes.set_xlabel("Layer (filled: into attention, open: into feed-forward)")
     axes.set_ylabel("Tokens (% of the sentence)")
     drawn = [setting for setting in study.representatives() if setting.layers("attention_tokens")]
@@ -217,7 +218,7 @@ def _layer_axis(axes: Axes, layers: int) -> None:
 
 def thresholds_figure(study: Study) -> Figure:
     """Learned threshold of each layer, one line for each pair of temperature and λ, and the line they start from."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.set_xlabel("Layer")
     axes.set_ylabel(r"Threshold on token importance ($10^{-3}$)")
     found: dict[tuple[float, ...], Setting] = {}  # settings that differ in learning rate alone share their thresholds

@@ -52,12 +52,13 @@ def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLik
             drawn = {kind: draw(study) for kind, draw in KINDS.items()}
             drawn[BY_LENGTH] = length_figure([row for row in lengths if (row.task, row.model) == (task, study.model)])
             for kind, figure in drawn.items():
-                written += _save(figure, task, output_dir / f"{stem}-{kind}")
+                written += save_figure(figure, task_title(task), output_dir / f"{stem}-{kind}")
     return written
 
 
-def _save(figure: Figure, task: str, stem: Path) -> list[Path]:
-    title = figure.axes[0].set_title(task_title(task), loc="left", fontweight="bold", pad=4)
+def save_figure(figure: Figure, title_text: str, stem: Path) -> list[Path]:
+    """Write a figure with a title as ``stem``.png and .svg; LTPError where that is not possible."""
+    title = figure.axes[0].set_title(title_text, loc="left", fontweight="bold", pad=4)
     title.set_parse_math(False)
     png, svg = stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".svg")
     try:

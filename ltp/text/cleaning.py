@@ -44,19 +44,28 @@ def clean(table: Table, task: Task) -> pd.DataFrame:
 
     Raises LTPError for missing columns, empty text, missing labels, and labels that the task does not have.
     """
-    import pandas as pd
-
     expect_columns(table, task)
     if table.frame.empty:
         raise LTPError(f"{table.name}: no rows; expected labelled examples")
+    return clean_text(table, task).assign(label=_labels(table, task))
+
+
+def clean_text(table: Table, task: Task) -> pd.DataFrame:
+    """Columns ``text`` and ``text_pair`` (pairs only) of a table that need not have labels, checked.
+
+    Raises LTPError for missing columns, no rows and empty text.
+    """
+    import pandas as pd
+
+    expect_columns(table, task, labelled=False)
+    if table.frame.empty:
+        raise LTPError(f"{table.name}: no rows; expected texts")
     texts = [table.frame[column].tolist() for column in task.text_columns]
     for column, values in zip(task.text_columns, texts, strict=True):
         for row, value in enumerate(values, 1):
             if not (isinstance(value, str) and (value.strip() or task.may_lack_text)):
                 raise not_text(value, f"{table.name}, row {row}: {column}")
-    columns: dict[str, Any] = dict(zip(("text", "text_pair"), texts, strict=False))
-    columns["label"] = _labels(table, task)
-    return pd.DataFrame(columns)
+    return pd.DataFrame(dict(zip(("text", "text_pair"), texts, strict=False)))
 
 
 def keys(examples: pd.DataFrame) -> pd.Series:
@@ -70,10 +79,11 @@ def _plain(texts: pd.Series) -> pd.Series:
     return texts.map(lambda text: " ".join(text.casefold().split()))
 
 
-def expect_columns(table: Table, task: Task) -> None:
+def expect_columns(table: Table, task: Task, labelled: bool = True) -> None:
     """Raise LTPError where a table lacks a column that the task names."""
     there = list(map(str, table.frame.columns))
-    for key, column in [("text_columns", name) for name in task.text_columns] + [("label_column", task.label_column)]:
+    expected = [("text_columns", name) for name in task.text_columns]
+    for key, column in [*expected, *([("label_column", task.label_column)] if labelled else [])]:
         if column not in there:
             raise LTPError(
                 f"{table.name}: no column {column!r}, it has {', '.join(there)}; name the right one in {key}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from ltp.text.tokenise import count_beyond, expect_short_questions, tokenise
 from ltp.text.tokenizer import load_tokenizer, tokenizer_sha256
 
 if TYPE_CHECKING:
+    import datasets
     import pandas as pd
 
     from ltp.settings.tasks import Task
@@ -50,16 +53,54 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     if task.kind == "spans":
         for split, frame in frames.items():
             expect_short_questions(frame["text"].tolist(), tokenizer, settings.max_length, split)
+    with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
+    about = DataOrigin(
+        model=settings.model,
+        model_revision=resolved_commit(model) or settings.model_revision,
+        max_length=settings.max_length,
+        inputs=_local_inputs(settings, model),
+        source=source.origin | notes,
+        selection=selection,
+        split_seed=settings.split_seed,
+        test_max_lengths=settings.test_max_lengths,
+    )
+    tables = (
+        (split, _cut_and_tokenise(frame, tokenizer, settings, with_types, split, task))
+        for split, frame in frames.items()
+    )
+    return write_data(output_dir, tables, tokenizer, task, about)
+
+
+@dataclass(frozen=True)
+class DataOrigin:
+    """What task.json says of where data come from: the model whose tokenizer made them, the text, the split."""
+
+    model: str
+    model_revision: str | None
+    max_length: int
+    inputs: Mapping[str, str]  # local files and their sha256
+    source: Mapping[str, Any]
+    selection: str  # a key of SELECTION_NOTES
+    split_seed: int
+    test_max_lengths: Sequence[int] | None = None
+
+
+def write_data(
+    output_dir: str | Path, splits: Iterable[tuple[str, Any]], tokenizer: Any, task: Task, about: DataOrigin
+) -> dict[str, Any]:
+    """Save tokenised splits (name, table of `tokenise`) as a data directory; returns what task.json holds.
+
+    Splits other than ``train`` are sorted by length. task.json is written last. Raises LTPError for a folder that
+    cannot be written.
+    """
     output = Path(output_dir)
     _clear(output)
     # Saved before use, for a call leaves its truncation in tokenizer.json; some come with one already.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(str(output / TOKENIZER))
-    with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
     digest, counts, means, beyond = hashlib.sha256(), {}, {}, {}
-    for split, frame in frames.items():
-        table = _cut_and_tokenise(frame, tokenizer, settings, with_types, split, task)
+    for split, table in splits:
         if split != "train":  # in order of length, batches waste no padding
             table = table.take(table["length"].to_numpy().argsort(kind="stable"))
         _update(digest, split, table)
@@ -76,20 +117,20 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
         "primary_metric": task.primary_metric,
         "text_columns": list(task.text_columns),
         "label_column": task.label_column,
-        "max_length": settings.max_length,
-        **({"test_max_lengths": list(settings.test_max_lengths)} if settings.test_max_lengths else {}),
-        "model": settings.model,
-        "model_revision": resolved_commit(model) or settings.model_revision,
+        "max_length": about.max_length,
+        **({"test_max_lengths": list(about.test_max_lengths)} if about.test_max_lengths else {}),
+        "model": about.model,
+        "model_revision": about.model_revision,
         "tokenizer_sha256": tokenizer_sha256(tokenizer),
-        "inputs": _local_inputs(settings, model),
-        "source": source.origin | notes,
-        "selection": selection,
-        "selection_note": SELECTION_NOTES[selection],
-        "split_seed": settings.split_seed,
+        "inputs": about.inputs,
+        "source": about.source,
+        "selection": about.selection,
+        "selection_note": SELECTION_NOTES[about.selection],
+        "split_seed": about.split_seed,
         "examples": counts,
         "mean_length": means,
         **({"beyond_max_length": beyond} if task.kind in ("tokens", "spans") else {}),
-        "files": {split: split_size(output / split) for split in frames},
+        "files": {split: split_size(output / split) for split in counts},
         "fingerprint": digest.hexdigest(),
         "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _checked_files(output)},
     }
@@ -115,14 +156,22 @@ def _cut_and_tokenise(
     import numpy as np
     import pyarrow as pa
 
+    name = f"{task.name} {split}"
     if not split.startswith("test") or not settings.test_max_lengths:
-        return tokenise(frame, tokenizer, settings.max_length, with_types, split, task)
+        return tokenise(frame, tokenizer, settings.max_length, with_types, name, task)
     # At random, so that a cut has nothing to do with a label.
     rng = np.random.default_rng([settings.split_seed, *map(ord, split)])
     cuts = rng.permutation(np.resize(settings.test_max_lengths, len(frame)))
     return pa.concat_tables(
-        tokenise(frame[cuts == cut], tokenizer, int(cut), with_types, split, task) for cut in np.unique(cuts)
+        tokenise(frame[cuts == cut], tokenizer, int(cut), with_types, name, task) for cut in np.unique(cuts)
     )
+
+
+def to_dataset(table: Any) -> datasets.Dataset:
+    """A pyarrow table as a data set, which the trainer reads."""
+    import datasets
+
+    return datasets.Dataset.from_dict({name: table[name] for name in table.column_names})
 
 
 def _save(table: Any, folder: Path) -> None:
@@ -131,7 +180,7 @@ def _save(table: Any, folder: Path) -> None:
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()  # saving takes milliseconds; the bars would fill the log
     try:
-        datasets.Dataset.from_dict({name: table[name] for name in table.column_names}).save_to_disk(str(folder))
+        to_dataset(table).save_to_disk(str(folder))
     finally:
         if shown:
             datasets.enable_progress_bars()

@@ -17,8 +17,11 @@ _CHUNK = 10_000  # examples tokenised at a time, so that lists of Python integer
 IGNORED = -100  # the label of a token that begins no word: what torch's cross-entropy leaves out
 
 
-def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, split: str, task: Task) -> Any:
-    """A pyarrow table of one split: input_ids (token_type_ids), labels, length, text (text_pair).
+def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, name: str, task: Task) -> Any:
+    """A pyarrow table of examples: input_ids (token_type_ids), labels, length, text (text_pair).
+
+    ``frame`` is that of :func:`ltp.text.cleaning.clean`; without labels the table has none. ``name`` is for the
+    progress bar.
 
     ``labels`` is one a row, but for these kinds. ``tokens``: one a token, that of the word whose first piece it is,
     else IGNORED; with ``word_ids`` (the number of that word, else -1) and ``word_labels`` (one a word, those beyond
@@ -30,14 +33,14 @@ def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: b
     import pyarrow as pa
     from tqdm.auto import tqdm
 
-    columns = [frame[name].tolist() for name in ("text", "text_pair") if name in frame]
+    columns = [frame[column].tolist() for column in ("text", "text_pair") if column in frame]
     names = ["input_ids", "token_type_ids"] if with_types else ["input_ids"]
     aligned = {"tokens": _align_words, "spans": _align_answers}.get(task.kind)
     chunks: dict[str, list[Any]] = {name: [] for name in names}
     lengths: list[int] = []
     extra: list[dict[str, Any]] = []
     quiet = len(frame) <= _CHUNK or not sys.stderr.isatty()
-    for start in tqdm(range(0, len(frame), _CHUNK), desc=f"tokenising {task.name} {split}", disable=quiet):
+    for start in tqdm(range(0, len(frame), _CHUNK), desc=f"tokenising {name}", disable=quiet):
         encoded = tokenizer(
             *(column[start : start + _CHUNK] for column in columns),
             truncation="only_second" if task.kind == "spans" else True, max_length=max_length,
@@ -55,7 +58,7 @@ def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: b
         for name in extra[0]:
             kind = pa.string() if name == "answers" else pa.int32()
             arrays[name] = pa.array([example[name] for example in extra], type=pa.list_(kind))
-    else:
+    elif "label" in frame:
         arrays["labels"] = pa.array(frame["label"].to_numpy())
     arrays["length"] = pa.array(np.asarray(lengths, dtype=np.int32))
     for name, values in zip(("text", "text_pair"), columns, strict=False):

@@ -23,12 +23,6 @@ def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     split = "test" if "test" in metrics["metrics"] else "validation"
     ends_in = head_for(info["kind"])
     primary, cost = metrics["primary_metric"], metrics["flops"][split]
-    head = {
-        "library_name": "transformers",
-        "pipeline_tag": PIPELINE_TAGS[ends_in],
-        "tags": ["token-pruning", "ltp"],
-        "base_model": metrics["model"],
-    }
     shown = [name for name in metrics["metrics"] if name.startswith(split)]  # MNLI: test, test_mismatched
     rows = {name: [f"{metrics['metrics'][each][name]:.4f}" for each in shown] for name in metrics["metrics"][split]}
     scores = "\n".join(f"| {name} | {' | '.join(row)} |" for name, row in rows.items())
@@ -36,9 +30,7 @@ def model_card(metrics: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     load = f"from transformers import AutoModelFor{ends_in}, AutoTokenizer\n"
     if metrics["stage"] != "base":
         load = "import ltp  # pip install learned-token-pruning; teaches transformers the pruning model\n" + load
-    return f"""---
-{yaml.safe_dump(head, sort_keys=False).strip()}
----
+    return f"""{front_matter(metrics["model"], ends_in)}
 # {metrics["model"]} on {metrics["task"]}: {METHOD_PHRASES[metrics["method"]]}, {metrics["stage"]} stage
 
 {primary} {metrics["metrics"][split][primary]:.4f} on {metrics["examples"][split]} {split} examples at \
@@ -59,3 +51,14 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/directory")
 |---|---|
 {settings}
 """
+
+
+def front_matter(base_model: str, head: str = "SequenceClassification") -> str:
+    """What the Hub reads of a card: the library, the kind of model, and the model that this one was made from."""
+    content = {
+        "library_name": "transformers",
+        "pipeline_tag": PIPELINE_TAGS[head],
+        "tags": ["token-pruning", "ltp"],
+        "base_model": base_model,
+    }
+    return f"---\n{yaml.safe_dump(content, sort_keys=False).strip()}\n---"

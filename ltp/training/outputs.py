@@ -58,7 +58,12 @@ def read_predictions(kind: str, logits: np.ndarray, labels: Any, split: Any, inf
     if kind == "spans":
         found = [_answer(row, example) for row, example in zip(logits, split, strict=True)]
         return {"labels": list(split["answers"]), "predictions": found}
-    return {"labels": labels, "predictions": logits[:, 0] if kind == "regression" else logits.argmax(-1)}
+    return {"labels": labels, "predictions": as_predictions(logits, kind == "regression")}
+
+
+def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:
+    """(S,) classes, or values for a regression, from logits (S, C)."""
+    return logits[:, 0] if regression else logits.argmax(-1)
 
 
 def _word_labels(logits: np.ndarray, split: Any, names: list[str]) -> dict[str, Any]:

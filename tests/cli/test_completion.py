@@ -38,6 +38,8 @@ def test_commands(tmp_path):
         ("ltp train --stage ", ["base", "soft", "hard"]),
         ("ltp train --stage=base --lambda", ["--lambda", "--lambda-warmup"]),
         ("ltp data --source ", ["packaged", "local", "hub"]),
+        ("ltp prune model --protect ", ["none", "first"]),
+        ("ltp prune model --mi", ["--minutes"]),
         ("ltp export run --o", ["--output", "--onnx"]),
     ],
 )

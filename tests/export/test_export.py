@@ -261,7 +261,7 @@ def test_the_data_beside_a_run_are_found(tiny_study, tmp_path):
     ("options", "expected"),
     [
         ([], "nothing asked for; expected --onnx, --int8 or --plain"),
-        (["--onnx"], "no data folder above it; give --data"),
+        (["--onnx"], "no data folder in or above it; give --data"),
         (["--onnx", "--data", "nowhere"], "nowhere/task.json: not there"),
     ],
 )

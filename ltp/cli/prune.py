@@ -1,0 +1,45 @@
+"""Prune a fine-tuned classifier to a share of its FLOPs, on your own text: no labels, no study, one command."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ltp.cli.flags import add_settings
+from ltp.settings.oneshot import PruneSettings
+
+EXAMPLE = """
+ltp prune my-classifier --text texts.csv --flops 0.5 --output pruned
+ltp prune my-classifier --text texts.csv --text-columns title body --label-column topic --output pruned --minutes 5
+ltp prune my-classifier --text texts.csv --flops 0.7 0.5 0.3 --output frontier
+ltp prune my-reranker --text pairs.csv --text-columns query passage --protect first --output pruned
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``ltp prune``."""
+    parser.add_argument("model", help="folder or Hub name of a fine-tuned classifier or reranker")
+    parser.add_argument("--text", required=True, metavar="FILE", help="CSV, TSV, JSON Lines, Parquet, or .txt by line")
+    parser.add_argument("--output", required=True, help="folder to write, which must not be there")
+    parser.add_argument(
+        "--flops", type=float, nargs="+", default=[0.5], metavar="SHARE",
+        help="shares of the original's FLOPs; several give a table and a picture (default: 0.5)",
+    )  # fmt: skip
+    names = ("minutes", "text_columns", "label_column", "protect", "max_length", "seed")
+    add_settings(parser, PruneSettings, names)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``ltp prune``: prune and say what came out."""
+    names = ("flops", "minutes", "text_columns", "label_column", "protect", "max_length", "seed")
+    settings = PruneSettings(**{name: getattr(arguments, name) for name in names})
+    from ltp.oneshot.prune import prune_table
+    from ltp.oneshot.state import check_output
+    from ltp.oneshot.texts import read_table
+
+    output = Path(arguments.output)
+    check_output(output)
+    table = read_table(arguments.text, settings)
+    pruned = prune_table(arguments.model, None, table, settings, output)
+    print(f"{pruned}\n\n{output}: model, tokenizer, card (README.md), report.json, and data for `ltp export`")
+    return 0

@@ -1,0 +1,90 @@
+"""The fine-tuned model that is to be pruned: loaded and checked before any work."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from ltp.common.errors import LTPError
+from ltp.models.layouts.registry import layout_class
+from ltp.results.checkpoint import WEIGHTS, positions, read_config, weight_shapes
+from ltp.text.encoder import resolve_model
+from ltp.text.tokenizer import load_tokenizer
+from ltp.training.start import HEADS
+
+CLASSIFIER = "ForSequenceClassification"
+# Vocabularies are often padded to a round number of embeddings, but not by a tenth.
+LEAST_SHARE_OF_EMBEDDINGS = 0.9
+
+
+@dataclass(frozen=True)
+class Original:
+    """A classifier in evaluation mode and float32, its fast tokenizer, and how many tokens it takes."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    name: str
+    limit: int
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of its classes; None where it gives one number."""
+        config = self.model.config
+        return None if config.num_labels == 1 else tuple(str(config.id2label[i]) for i in range(config.num_labels))
+
+
+def load_original(model: str | Path | PreTrainedModel, tokenizer: Any = None) -> Original:
+    """The model, from a folder, the Hub or memory; what comes from memory is copied and stays as it is.
+
+    Raises LTPError, in one line, for an architecture that is not supported, a model without a classifier, one with
+    several answers for a text, and a tokenizer of another model.
+    """
+    if isinstance(model, (str, Path)):
+        folder = resolve_model(str(model))
+        _check_head(folder)
+        tokenizer = load_tokenizer(folder) if tokenizer is None else copy.deepcopy(tokenizer)
+        loaded = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        name = folder.resolve().name if Path(model).exists() else str(model)
+    else:
+        tokenizer = copy.deepcopy(tokenizer)
+        if not type(model).__name__.endswith(CLASSIFIER):
+            raise LTPError(f"model: {type(model).__name__} has no classifier; expected a …{CLASSIFIER}")
+        loaded, name = copy.deepcopy(model).float(), Path(model.config.name_or_path).name or type(model).__name__
+    layout_class(loaded.config.model_type)  # raises for an architecture that has none
+    if loaded.config.problem_type == "multi_label_classification":
+        raise LTPError(f"model: {name} gives several labels for a text; expected one that gives one class or number")
+    if not getattr(tokenizer, "is_fast", False):
+        raise LTPError(f"tokenizer: {type(tokenizer).__name__} is no fast tokenizer; expected the model's own fast one")
+    _check_tokenizer(loaded.config, tokenizer, name)
+    limit = min(positions(loaded.config.to_dict()), tokenizer.model_max_length)
+    return Original(loaded.eval(), tokenizer, name, int(limit))
+
+
+def _check_head(folder: Path) -> None:
+    stated = [str(name) for name in read_config(folder).get("architectures") or []]
+    if stated and not any(name.endswith(CLASSIFIER) for name in stated):
+        raise LTPError(
+            f"{folder / 'config.json'}: architecture {stated[0]} has no classifier; expected a …{CLASSIFIER}"
+        )
+    if not set(HEADS) & set(weight_shapes(folder)):
+        raise LTPError(
+            f"{folder}: no classifier in {WEIGHTS} ({' or '.join(HEADS)}); expected a model that was fine-tuned to "
+            "classify, not an encoder alone"
+        )
+
+
+def _check_tokenizer(config: Any, tokenizer: Any, name: str) -> None:
+    """Raise LTPError where the tokenizer's vocabulary or padding is not the model's."""
+    size, rows = len(tokenizer), config.vocab_size
+    if not LEAST_SHARE_OF_EMBEDDINGS * rows <= size <= rows:
+        raise LTPError(f"tokenizer: has {size} word pieces, {name} embeds {rows}; expected the model's own tokenizer")
+    if config.pad_token_id is not None and tokenizer.pad_token_id != config.pad_token_id:
+        raise LTPError(
+            f"tokenizer: pads with {tokenizer.pad_token_id}, {name} with {config.pad_token_id}; expected the model's "
+            "own tokenizer"
+        )

@@ -1,0 +1,192 @@
+"""What `ltp prune` cannot use is one line, before any work, and leaves nothing behind; what is interrupted goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from helpers.one_call import save_classifier, some_pairs, some_texts
+from helpers.tiny_text import save_tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import ltp
+from ltp.cli.main import main
+from ltp.common.errors import LTPError
+from ltp.oneshot import speed
+
+
+def write(path, columns, rows, encoding="utf-8"):
+    with path.open("w", newline="", encoding=encoding) as stream:
+        csv.writer(stream).writerows([columns, *rows])
+    return path
+
+
+def refused(capsys, tmp_path, *command):
+    """The line that a command ends with; it leaves no output."""
+    assert main(["prune", *map(str, command), f"--output={tmp_path}/out"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ltp prune: ")
+    assert not (tmp_path / "out").exists() and not (tmp_path / ".out.partial").exists()
+    return line
+
+
+TEXTS = [[text] for text in some_texts(260)]
+LONG = [(f"{'plot ' * 40}q{number // 5}", text) for number, (_, text) in enumerate(some_pairs(50, 5))]
+FILES = {
+    "few": (["text"], TEXTS[:50], "texts.csv: 50 different texts; expected at least 200"),
+    "repeats": (["text"], TEXTS[:50] * 6, "texts.csv: 50 different texts; expected at least 200"),
+    "short": (["text"], [[f"n{number}"] for number in range(300)], "3.0 tokens a text; expected at least 8"),
+    "empty column": (["text", "id"], [["", "1"]] * 300, "texts.csv, row 1: text is empty"),
+    "no such column": (["words", "id"], [*([text, "1"] for (text,) in TEXTS)], "no column 'text', it has words, id"),
+    "no rows": (["text"], [], "texts.csv: no rows"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_text_that_cannot_be_used(classifier, tmp_path, capsys, name):
+    columns, rows, message = FILES[name]
+    path = write(tmp_path / "texts.csv", columns, rows)
+    assert message in refused(capsys, tmp_path, classifier, f"--text={path}")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_a_file_of_another_encoding(classifier, tmp_path, capsys, suffix):
+    path = write(tmp_path / f"texts{suffix}", ["text"], [*TEXTS, ["un café fermé"]], "latin-1")
+    assert "not UTF-8 at byte" in refused(capsys, tmp_path, classifier, f"--text={path}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--flops=0.05"], "flops: 0.05 is not possible: the least on this text is 0."),
+        (["--flops=1.5"], "flops: 1.5 is not between 0 and 1"),
+        (["--flops", "0.5", "0.5"], "flops: 0.5 0.5 names a share twice"),
+        (["--minutes=0"], "minutes: 0.0 is too small; expected at least 0.1"),
+        (["--max-length=64"], "max_length: 64 is more than the 32 tokens that small takes"),
+        (["--protect=first"], "protect: first needs pairs; expected two text_columns"),
+        (["--label-column=none"], "no column 'none', it has text, topic"),
+    ],
+)
+def test_a_wish_that_cannot_be_met(classifier, text_file, tmp_path, capsys, flags, message):
+    assert message in refused(capsys, tmp_path, classifier, f"--text={text_file}", *flags)
+
+
+def test_the_least_budget_that_is_named_is_accepted(classifier, tmp_path, capsys):
+    path = write(tmp_path / "texts.csv", ["text"], TEXTS)
+    line = refused(capsys, tmp_path, classifier, f"--text={path}", "--flops=0.05")
+    least = float(line.split("the least on this text is ")[1].split(";")[0])
+    ltp.prune(str(classifier), None, [text for (text,) in TEXTS], flops=least + 0.02, minutes=0.1)
+
+
+def test_labels_that_the_model_does_not_have(classifier, tmp_path, capsys):
+    path = write(tmp_path / "texts.csv", ["text", "topic"], [[text, "sports"] for (text,) in TEXTS])
+    line = refused(capsys, tmp_path, classifier, f"--text={path}", "--label=topic")
+    assert "row 1: topic is 'sports', expected one of bad, good" in line
+
+
+def test_labels_that_are_classes_for_a_model_of_one_number(text_file, tmp_path, capsys):
+    folder = save_classifier(tmp_path / "number", labels=1)
+    line = refused(capsys, tmp_path, folder, f"--text={text_file}", "--label-column=topic")
+    assert "topic is 'bad', but number gives one number, no class" in line
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "BertForTokenClassification"])
+def test_a_model_without_a_classifier(text_file, tmp_path, capsys, architecture):
+    folder = save_classifier(tmp_path / "encoder", architecture=architecture)
+    assert f"architecture {architecture} has no classifier" in refused(capsys, tmp_path, folder, f"--text={text_file}")
+
+
+def test_a_model_whose_weights_have_no_classifier(text_file, tmp_path, capsys):
+    folder = save_classifier(tmp_path / "encoder", architecture="BertModel")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForSequenceClassification"]}))
+    assert "no classifier in model.safetensors" in refused(capsys, tmp_path, folder, f"--text={text_file}")
+
+
+def test_a_model_of_several_labels_a_text(classifier):
+    model = AutoModelForSequenceClassification.from_pretrained(classifier, problem_type="multi_label_classification")
+    with pytest.raises(LTPError, match="gives several labels for a text"):
+        ltp.prune(model, AutoTokenizer.from_pretrained(classifier), some_texts(220))
+
+
+def test_a_tokenizer_of_another_model(classifier, tmp_path):
+    save_tokenizer(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens([f"word{number}" for number in range(30)])
+    with pytest.raises(LTPError, match=r"tokenizer: has 56 word pieces, small embeds 26; expected the model's own"):
+        ltp.prune(str(classifier), tokenizer, some_texts(220))
+    tokenizer = AutoTokenizer.from_pretrained(classifier, pad_token="[UNK]")
+    with pytest.raises(LTPError, match="tokenizer: pads with 1, small with 0"):
+        ltp.prune(str(classifier), tokenizer, some_texts(220))
+
+
+def test_a_query_that_leaves_no_room(classifier, tmp_path, capsys):
+    path = write(tmp_path / "pairs.csv", ["query", "passage"], LONG)
+    line = refused(capsys, tmp_path, classifier, f"--text={path}", "--text-columns", "query", "passage")
+    assert "has 41 tokens, and at most 28 leave room for passage among the 32 that are read" in line
+
+
+def test_too_few_queries(tmp_path, capsys):
+    folder = save_classifier(tmp_path / "reranker", labels=1)
+    path = write(tmp_path / "pairs.csv", ["query", "passage"], some_pairs(4, 60))
+    line = refused(capsys, tmp_path, folder, f"--text={path}", "--text-columns", "query", "passage")
+    assert "pairs.csv: 4 different texts in query; expected at least 10 queries" in line
+
+
+def test_an_output_that_is_there(classifier, text_file, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert main(["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out"]) == 1
+    assert "out is there already; choose another folder" in capsys.readouterr().err
+
+
+@given(st.integers(1, 40), st.floats(0.001, 0.999))
+def test_any_share_between_0_and_1_is_a_budget(count, share):
+    from ltp.settings.oneshot import PruneSettings
+
+    shares = sorted({share * (index + 1) / count for index in range(count)})
+    assert PruneSettings(flops=tuple(shares)).flops == tuple(shares)
+
+
+def test_an_interrupted_call_goes_on_and_gives_the_same(classifier, text_file, tmp_path, monkeypatch, capsys):
+    command = ["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.2"]
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speed, "measure", interrupt)
+        assert main(command) == 130
+    assert not (tmp_path / "out").exists()
+    plan = json.loads((tmp_path / ".out.partial/plan.json").read_text())
+    assert main(command) == 0
+    assert "going on where an earlier call was interrupted" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert json.loads((tmp_path / "out/report.json").read_text())["steps"] == plan["steps"]
+
+
+def test_a_call_of_other_settings_starts_anew(classifier, text_file, tmp_path, monkeypatch, capsys):
+    command = ["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.2"]
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speed, "measure", interrupt)
+        assert main(command) == 130
+    capsys.readouterr()
+    assert main([*command, "--flops=0.7"]) == 0
+    assert "going on" not in capsys.readouterr().err
+    (point,) = json.loads((tmp_path / "out/report.json").read_text())["points"]
+    assert point["target"] == 0.7
+
+
+def test_a_call_that_fails_leaves_nothing(classifier, text_file, tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise LTPError("made up")
+
+    monkeypatch.setattr(speed, "measure", fail)
+    assert main(["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.1"]) == 1
+    assert "made up" in capsys.readouterr().err and list(tmp_path.iterdir()) == []

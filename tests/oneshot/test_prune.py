@@ -1,0 +1,137 @@
+"""`ltp prune` and `ltp.prune`: what comes out, what it costs, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.one_call import save_classifier, some_texts
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import ltp
+from ltp.cli.main import main
+
+
+def report(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_the_screen_says_what_was_kept_and_what_it_saves(pruned):
+    assert "answers as the original's" in pruned.screen and "FLOPs" in pruned.screen
+    assert "one at a time" in pruned.screen and "accuracy × 100" in pruned.screen
+    (point,) = report(pruned.folder)["points"]
+    assert point["flops"] == pytest.approx(0.5, abs=0.03)
+    (found,) = point["agreement"]
+    assert found["low"] <= found["estimate"] <= found["high"] and found["equal"] <= point["kept"]
+    assert [row["batch"] for row in point["speed"]] == [1, 32]
+
+
+def test_progress_is_shown_throughout(pruned):
+    for step in (
+        "measuring small",
+        "measuring a training step",
+        "50 % of the FLOPs",
+        "comparing answers",
+        "milliseconds",
+    ):
+        assert step in pruned.progress
+
+
+def test_the_report_says_what_the_saved_model_answers(pruned, classifier):
+    """The agreement, counted again by transformers alone on the texts kept aside."""
+    from ltp.text.dataset import load
+
+    splits, info = load(pruned.folder / "data")
+    texts = splits["validation"]["text"]
+    answers = {}
+    for name, folder in (("original", classifier), ("pruned", pruned.folder)):
+        classify = pipeline("text-classification", model=str(folder), device="cpu")
+        answers[name] = np.array([answer["label"] for answer in classify(list(texts), truncation=True)])
+    (point,) = report(pruned.folder)["points"]
+    assert (answers["original"] == answers["pruned"]).sum() == point["agreement"][0]["equal"]
+    assert len(texts) == point["kept"] and info["kind"] == "classification"
+    labels = [info["label_names"][number] for number in splits["validation"]["labels"]]
+    assert labels == answers["original"].tolist()
+
+
+def test_the_changes_are_those_of_the_answers(pruned):
+    (point,) = report(pruned.folder)["points"]
+    changed = point["kept"] - point["agreement"][0]["equal"]
+    assert sum(change["texts"] for change in point["changes"]) == changed
+    assert len(point["examples"]) == min(3, changed)
+
+
+def test_it_exports_without_being_told_of_data(pruned, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    assert main(["export", str(pruned.folder), f"--output={tmp_path}/served", "--onnx", "--int8", "--plain"]) == 0
+    out = capsys.readouterr().out
+    assert "model.onnx: logits within" in out and "model.int8.onnx: accuracy" in out
+
+
+def test_the_card_says_so_too(pruned):
+    card = (pruned.folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers") and "answers as the original's" in card
+    assert "import ltp" in card
+
+
+def test_nothing_is_left_beside_the_output(pruned):
+    assert [path.name for path in pruned.folder.parent.iterdir()] == ["out"]
+    assert not list(pruned.folder.rglob(".lock"))
+
+
+def test_a_model_in_memory_stays_as_it_is(classifier):
+    model, tokenizer = (
+        kind.from_pretrained(classifier) for kind in (AutoModelForSequenceClassification, AutoTokenizer)
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    limit = tokenizer.model_max_length
+    result = ltp.prune(model, tokenizer, some_texts(220), flops=0.6, minutes=0.1)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training is False and tokenizer.model_max_length == limit
+    assert result.report["points"][0]["flops"] == pytest.approx(0.6, abs=0.03)
+    batch = result.tokenizer(some_texts(3), return_tensors="pt", padding=True)
+    assert (result.model(**batch).ffn_tokens.sum(1) < 2 * batch["attention_mask"].sum(1)).all()
+    assert "answers as the original's" in str(result)
+
+
+def test_several_budgets_give_a_table_and_a_picture(classifier, text_file, tmp_path, capsys):
+    out = tmp_path / "frontier"
+    command = [
+        "prune",
+        str(classifier),
+        f"--text={text_file}",
+        f"--output={out}",
+        "--flops",
+        "0.5",
+        "0.8",
+        "--minutes=0.2",
+    ]
+    assert main(command) == 0
+    screen = capsys.readouterr().out
+    assert screen.index("80 %") < screen.index("50 %")
+    assert {path.name for path in out.iterdir()} == {
+        "flops-0.8", "flops-0.5", "frontier.png", "frontier.svg", "frontier.csv", "report.json"
+    }  # fmt: skip
+    costs = [point["flops"] for point in report(out)["points"]]
+    assert costs == pytest.approx([0.8, 0.5], abs=0.03)
+    assert AutoModelForSequenceClassification.from_pretrained(out / "flops-0.8").config.model_type == "ltp"
+
+
+def test_a_regression_is_compared_by_correlation(tmp_path):
+    folder = save_classifier(tmp_path / "one", labels=1)
+    result = ltp.prune(str(folder), None, some_texts(220), minutes=0.1)
+    (found,) = result.report["points"][0]["agreement"]
+    assert found["name"].startswith("Pearson") and -1 <= found["low"] <= found["estimate"] <= found["high"] <= 1
+    assert math.isfinite(found["mean_difference"]) and result.report["points"][0]["changes"] == []
+
+
+def test_importing_the_package_stays_light():
+    code = "import sys, ltp; assert 'torch' not in sys.modules; assert 'prune' in ltp.__all__"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'prun'"):
+        _ = ltp.prun
