@@ -63,7 +63,8 @@ def saved(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "imports", ["import ltp, transformers", "import transformers, ltp", "import ltp.models.modeling"]
+    "imports",
+    ["import ltp, transformers", "import transformers, ltp", "import ltp.models.modeling", "import ltp.models.heads"],
 )
 def test_loads_after_import_in_either_order_and_runs_in_a_pipeline(saved, imports):
     folder, model = saved
