@@ -7,6 +7,7 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Self
@@ -293,3 +294,6 @@ class LTPForSequenceClassification(LTPPreTrainedModel):
 
 AutoConfig.register("ltp", LTPConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(LTPConfig, LTPForSequenceClassification, exist_ok=True)
+# The models on this base class are registered with it, whichever module is imported first. `import ltp` itself cannot
+# import them: `import transformers` above calls it back before the base class is there.
+importlib.import_module("ltp.models.heads")

@@ -72,7 +72,7 @@ def test_a_grid_that_does_not_fit(tmp_path, capsys, grid, message):
         (["--precision=fp16"], "precision: fp16 needs a GPU"),
         (["--stage=hard"], "neither conversion.json nor metrics.json is there; expected a finished conversion or run"),
         (["--data=none"], "none/task.json: not there; make the data with `ltp data`"),
-        (["--epochs=0"], "epochs: 0.0 is too small; expected more than 0.0"),
+        (["--epochs=-1"], "epochs: -1.0 is too small; expected at least 0.0"),
     ],
 )
 def test_a_training_that_cannot_be(tiny_study, tmp_path, monkeypatch, capsys, flags, message):
@@ -115,4 +115,4 @@ def test_a_checkpoint_of_another_architecture(tmp_path, capsys):
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     assert main(["convert", f"--checkpoint={folder}", f"--output={tmp_path}/ours"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "model_type is 'gpt2'; supported: bert, roberta" in line
+    assert "model_type is 'gpt2'; supported: bert, camembert, deberta-v2" in line
