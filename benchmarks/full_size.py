@@ -68,7 +68,7 @@ def main() -> None:
         model=model,
         args=training_arguments(settings, arguments.state, settings.seed),
         train_dataset=Sentences(arguments.batch_size, config.vocab_size, train=True),
-        data_collator=Collator(config.pad_token_id, regression=False),
+        data_collator=Collator(config.pad_token_id, kind="classification"),
     )
     gpu = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if gpu else f"{torch.get_num_threads()} threads of a processor"

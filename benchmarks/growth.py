@@ -15,7 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from ltp.benchmark.timing import interleaved
 from ltp.common.machine import cpu_threads, peak_memory_mb
-from ltp.models.flops import encoder_macs
+from ltp.models.flops import Sizes, encoder_macs
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
 
@@ -60,7 +60,7 @@ def main() -> None:
         print(f"\n{name}\nlayers, sentences, tokens each, GFLOPs, inference s, MB, training step s, MB", flush=True)
         for layers, sentences, length in sizes:
             tokens = np.full((sentences, layers), length)
-            cost = 2e-9 * encoder_macs(tokens, tokens, 384, 1536).sum()
+            cost = 2e-9 * encoder_macs(tokens, tokens, Sizes(384, 1536)).sum()
             measured = []
             for training in (False, True):
                 with context.Pool(1) as pool:  # a process each: memory counts from its start

@@ -77,10 +77,7 @@ def main() -> None:
             attended.append(output.attention_tokens)
             fed.append(output.ffn_tokens)
             lengths += own
-        relative = summarise(
-            torch.cat(attended).numpy(), torch.cat(fed).numpy(), lengths,
-            model.config.hidden_size, model.config.intermediate_size,
-        )["relative"]  # fmt: skip
+        relative = summarise(torch.cat(attended).numpy(), torch.cat(fed).numpy(), lengths, model.sizes)["relative"]
         seconds = interleaved({"dense": products(model, dense), "pruned": products(model, pruned)}, options.repeats)
         gain = speedup(seconds["dense"], seconds["pruned"])
         milliseconds = {name: 1000 * median(times) / len(dense) for name, times in seconds.items()}

@@ -84,7 +84,7 @@ def main() -> None:
             model.use_soft_masks(TEMPERATURE)
         else:
             model.threshold_deltas.requires_grad_(False)
-        model.encoder.embeddings.word_embeddings.weight.requires_grad_(not options.freeze_embeddings)
+        model.layout.word_embeddings(model.encoder).weight.requires_grad_(not options.freeze_embeddings)
         return model
 
     ways = {

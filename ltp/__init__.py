@@ -37,10 +37,10 @@ class _AfterTransformers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        importlib.import_module("ltp.models.modeling")  # registers itself, at the end of its import
+        importlib.import_module("ltp.models.heads")  # registers all models, at the end of its import
 
 
 if "transformers" in sys.modules:
-    importlib.import_module("ltp.models.modeling")
+    importlib.import_module("ltp.models.heads")
 else:
     sys.meta_path.insert(0, _AfterTransformers())

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,15 +55,16 @@ def length_rows(study: Study) -> list[LengthRow]:
         found = [read_predictions(run.directory)["test"] for run in setting.runs]
         if not all("relative_flops" in columns for columns in found):
             continue
-        labels, predictions, lengths, shares = (
-            np.concatenate([columns[name] for columns in found])
+        labels, predictions, *costs = (
+            list(chain.from_iterable(columns[name] for columns in found))
             for name in ("labels", "predictions", "lengths", "relative_flops")
         )
+        lengths, shares = map(np.array, costs)
         ranges = ranges or length_ranges(lengths)
-        if np.issubdtype(labels.dtype, np.floating):
-            kinds = {"any": np.full(len(labels), True)}
-        else:
-            kinds = dict(zip(ANSWERS, (predictions == labels, predictions != labels), strict=True))
+        kinds = {"any": np.full(len(labels), True)}
+        if not isinstance(labels[0], float):
+            right = np.array([_is_right(*pair) for pair in zip(labels, predictions, strict=True)])
+            kinds = dict(zip(ANSWERS, (right, ~right), strict=True))
         for low, high in ranges:
             within = (lengths >= low) & (lengths <= high)
             rows += [
@@ -70,6 +73,13 @@ def length_rows(study: Study) -> list[LengthRow]:
                 if (within & chosen).any()
             ]
     return rows
+
+
+def _is_right(label: Any, prediction: Any) -> bool:
+    """Whether a prediction is the class, all labels of a sentence's words, or one of a question's answers."""
+    if isinstance(prediction, str):
+        return prediction in (label or [""])
+    return bool(prediction == label)
 
 
 def _row(

@@ -12,7 +12,7 @@ from ltp.analysis.study import Setting
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.results.run import RunManifest, read_predictions
-from ltp.settings.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from ltp.settings.tasks import METRICS
 
 
 class Answers(NamedTuple):
@@ -35,9 +35,18 @@ def read_answers(settings: Sequence[Setting], split: str) -> Answers:
             elif found["labels"] != labels:
                 first = settings[0].runs[0].directory
                 raise LTPError(f"{shown(run.directory)}: has other {split} labels than {shown(first)}; delete one")
-            rows.append(found["predictions"])
-        predictions.append(np.array(rows))
-    return Answers(np.array(labels), predictions)
+            rows.append(_array(found["predictions"]))
+        predictions.append(np.stack(rows))
+    return Answers(_array(labels or []), predictions)
+
+
+def _array(values: Sequence[Any]) -> Array:
+    """(N,) values, of which each may be a list."""
+    if not values or not isinstance(values[0], list):
+        return np.array(values)
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def resampled_metrics(metrics: RunManifest) -> list[str]:
@@ -45,4 +54,4 @@ def resampled_metrics(metrics: RunManifest) -> list[str]:
     primary = metrics["primary_metric"]
     if primary != "mean":
         return [primary]
-    return [name for name in metrics["metrics"]["test"] if name in CLASSIFICATION_METRICS + REGRESSION_METRICS]
+    return [name for name in metrics["metrics"]["test"] if name in METRICS and name != "mean"]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ltp.analysis.ratios import RATIOS
 from ltp.common.errors import LTPError
-from ltp.settings.tasks import CLASSIFICATION_METRICS, REGRESSION_METRICS
+from ltp.settings.tasks import CLASSIFICATION_METRICS, METRICS
 
 Array = NDArray[Any]
 CELLS = 4_000_000  # numbers held at once while drawing, so that a large test set takes no more memory
@@ -33,13 +34,15 @@ def resampled_scores(
     ``predictions`` (R, N). All runs are scored on the same draws. Raises LTPError for an unknown metric or rows of
     different lengths.
     """
-    unknown = set(metrics) - set(CLASSIFICATION_METRICS) - set(REGRESSION_METRICS)
+    unknown = set(metrics) - set(METRICS) | {"mean"} & set(metrics)
     if unknown or not metrics:
-        expected = ", ".join(CLASSIFICATION_METRICS + REGRESSION_METRICS)
+        expected = ", ".join(name for name in METRICS if name != "mean")
         raise LTPError(f"metrics: {sorted(unknown)} cannot be resampled; expected some of {expected}")
     if len(predictions) == 0 or any(len(row) != len(labels) for row in predictions) or len(labels) == 0:
         lengths = [len(row) for row in predictions]
         raise LTPError(f"predictions: rows of {lengths} for {len(labels)} labels; expected as many, at least one")
+    if set(metrics) <= set(RATIOS):
+        return _ratios(metrics, labels, predictions, resamples, rng)
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     score = _classification if set(metrics) <= set(CLASSIFICATION_METRICS) else _regression
     return score(metrics, labels, predictions, resamples, rng)
@@ -110,12 +113,32 @@ def _regression(
         found = [_correlations(name, labels, predictions, counts) for name in metrics]
         return np.asarray(np.mean(found, axis=0))
 
-    drawn = []
+    drawn = [scored(counts) for counts in _draws(resamples, size, rng)]
+    return scored(np.ones((size, 1)))[:, 0], np.concatenate(drawn, axis=1)
+
+
+def _draws(resamples: int, size: int, rng: np.random.Generator) -> Iterator[Array]:
+    """How often each of N examples occurs in each of b draws (N, b), block after block."""
     for rows in _blocks(resamples, size):
         chosen = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
         counts = np.bincount(chosen.ravel(), minlength=rows * size).reshape(rows, size)
-        drawn.append(scored(np.ascontiguousarray(counts.T, float)))
-    return scored(np.ones((size, 1)))[:, 0], np.concatenate(drawn, axis=1)
+        yield np.ascontiguousarray(counts.T, float)
+
+
+def _ratios(
+    metrics: Sequence[str], labels: Any, predictions: Any, resamples: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Of metrics that are a ratio of two sums over the examples; labels and predictions may be lists of any length."""
+    parts = np.array(
+        [[[RATIOS[name](*pair) for pair in zip(labels, row, strict=True)] for row in predictions] for name in metrics]
+    )  # (metrics, R, N, 2)
+
+    def scored(counts: Array) -> Array:
+        above, below = parts[..., 0] @ counts, parts[..., 1] @ counts  # (metrics, R, b)
+        return np.asarray(np.where(below > 0, above / np.where(below > 0, below, 1.0), 0.0).mean(0))
+
+    drawn = [scored(counts) for counts in _draws(resamples, len(labels), rng)]
+    return scored(np.ones((len(labels), 1)))[:, 0], np.concatenate(drawn, axis=1)
 
 
 def _correlations(metric: str, labels: Array, predictions: Array, counts: Array) -> Array:

@@ -44,7 +44,7 @@ class Backend:
     batches: str = "sorted"
     unpruned: str = ""
     weights: str = ""
-    needs: tuple[str, ...] = ()  # of: onnx, exporter, openvino, nncf, compiler, bfloat16
+    needs: tuple[str, ...] = ()  # of: onnx, exporter, openvino, nncf, compiler, bfloat16, bert_blocks
 
     @property
     def exact(self) -> bool:
@@ -121,7 +121,7 @@ class MaskedOnly(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> SequenceClassifierOutput:
         """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
-        model, encoder = self.model, getattr(self.eager, self.model.config.base_model_type)
+        model, encoder = self.model, self.eager.base_model
         kept, lengths = attention_mask != 0, attention_mask.sum(1)
         rule, end = model.rule(), model.config.protected_until
         protected = None if end is None else protected_lengths(input_ids, attention_mask, end)
@@ -139,7 +139,7 @@ class MaskedOnly(nn.Module):
                 tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)), protected)
                 rows = rule.keep_indices(index, received.reshape(-1)[indices], tokens, lengths)
                 kept = torch.zeros_like(kept).view(-1).index_fill_(0, indices[rows], True).view_as(kept)
-        return SequenceClassifierOutput(logits=model._classify(hidden[:, 0]))
+        return SequenceClassifierOutput(logits=model.layout.classify(model, hidden[:, 0]))
 
     def _received(self, attention: nn.Module, hidden: Tensor, probabilities: Tensor, kept: Tensor) -> Tensor:
         """(B, N) what each token is scored by, from what entered the layer (B, N, H) and (B, A, N, N)."""
@@ -160,7 +160,7 @@ def onnx_from_transformers(base: PreTrainedModel, path: Path) -> None:
     model.set_attn_implementation("eager")
     ids = torch.full((2, 8), 5)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if base.config.type_vocab_size > 1:
+    if getattr(base.config, "type_vocab_size", 1) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     shape = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here needs
@@ -214,7 +214,10 @@ def unpruned(base: PreTrainedModel) -> LTPForSequenceClassification:
 REFERENCE = "hf-dynamic"  # what every speed-up is measured against
 BACKENDS = (
     Backend("hf-padded", "Hugging Face, padded", _hugging_face, batches="padded"),
-    Backend("hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded"),
+    Backend(
+        "hf-masked", "Hugging Face, padded, pruning by masks only", _masked, "padded", unpruned="hf-padded",
+        needs=("bert_blocks",),
+    ),
     Backend("hf-dynamic", "Hugging Face, padded to the batch", _hugging_face, batches="dynamic"),
     Backend("hf-sorted", "Hugging Face, sorted by length", _hugging_face),
     Backend(

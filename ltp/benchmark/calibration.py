@@ -9,7 +9,8 @@ from torch import Tensor
 from transformers import BertConfig, RobertaConfig
 
 from ltp.models.calibration import keep_shares
-from ltp.models.modeling import BASE_MODELS, LTPForSequenceClassification
+from ltp.models.layouts.registry import LAYOUTS
+from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.schedule import solve
 from ltp.settings.pruning import PruningSettings
 
@@ -27,7 +28,7 @@ def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
     """A model of a published shape with random weights, its attention uneven enough for scores to differ."""
     config = SHAPES[shape]
     torch.manual_seed(seed)
-    base = BASE_MODELS[config.model_type](config).eval()
+    base = LAYOUTS[config.model_type].model_class(config).eval()
     with torch.no_grad():
         for layer in base.base_model.encoder.layer:
             for module in (layer.attention.self.query, layer.attention.self.key):
@@ -47,7 +48,6 @@ def calibrate(model: LTPForSequenceClassification, batch: Mapping[str, Tensor], 
     LTPError where no share costs so little, and for a model without thresholds to set.
     """
     lengths = batch["attention_mask"].sum(1).cpu().numpy()
-    sizes = model.config.hidden_size, model.config.intermediate_size
-    share = 1.0 - solve(lambda gone: kept_after(model.layers, 1.0 - gone), 1.0, relative, lengths, sizes)
+    share = 1.0 - solve(lambda gone: kept_after(model.layers, 1.0 - gone), 1.0, relative, lengths, model.sizes)
     keep_shares(model, batch, kept_after(model.layers, share))
     return share

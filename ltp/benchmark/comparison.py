@@ -141,6 +141,8 @@ def _reason_to_skip(backend: Backend, inputs: BackendInputs) -> str:
             require_openvino(int8="nncf" in backend.needs)
     except LTPError as error:
         return str(error)
+    if "bert_blocks" in backend.needs and not inputs.model.layout.has_bert_blocks:
+        return f"written for modules named as BERT's, not for those of {inputs.base.config.model_type}"
     if "bfloat16" in backend.needs and not has_bfloat16():
         return "the processor has no bfloat16 in hardware"
     if "compiler" in backend.needs and inputs.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
@@ -190,5 +192,5 @@ def _cost(inputs: BackendInputs, text: Text) -> dict[str, float]:
         counts[2].extend(len(text.rows[number]["input_ids"]) for number in row_numbers)
     return flops.summarise(
         torch.cat(counts[0]).numpy(), torch.cat(counts[1]).numpy(), counts[2],
-        model.config.hidden_size, model.config.intermediate_size,
+        model.sizes,
     )  # fmt: skip

@@ -23,7 +23,7 @@ from ltp.benchmark.table import COLUMNS, operating_points
 from ltp.benchmark.texts import read_texts
 from ltp.common.errors import LTPError
 from ltp.common.machine import cpu_threads
-from ltp.export.export import calibration_batches
+from ltp.export.export import calibration_batches, require_classifier
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.manifest import METRICS
@@ -131,7 +131,7 @@ def load_model(name: str) -> LTPForSequenceClassification:
     """A run that prunes, or a shape with random weights. Raises LTPError for a model that does not prune."""
     if name in SHAPES:
         return random_model(name)
-    model = load_pruned(name)
+    model = require_classifier(load_pruned(name), name, "timings are of")
     if model.config.prune_mode == "none":
         raise LTPError(f"{name}: does not prune; give a run that does, or one of {', '.join(SHAPES)}")
     return model

@@ -1,4 +1,4 @@
-"""Turn a fine-tuned BERT or RoBERTa classifier into one that prunes: another config, thresholds, the same weights."""
+"""Turn a fine-tuned classifier into one that prunes: another config, thresholds, the same weights."""
 
 from __future__ import annotations
 

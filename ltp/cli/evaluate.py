@@ -10,7 +10,7 @@ EXAMPLE = "ltp evaluate results/imdb/seed~0/dense/base --data results/imdb/data"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp evaluate``."""
-    parser.add_argument("checkpoint", help="folder of a model: a run, a conversion, or a plain BERT or RoBERTa")
+    parser.add_argument("checkpoint", help="folder of a model: a run, a conversion, or a plain classifier")
     parser.add_argument("--data", required=True, help="folder that `ltp data` wrote")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.runs import read_studies
 from ltp.analysis.study import Run
 from ltp.common.errors import LTPError
 from ltp.common.names import LEARNED_METHODS
-from ltp.models.explain import explain, load
+from ltp.models.explain import NO_ANSWER, explain, labelled_words, load
 from ltp.report.sentences import render, use_colour
 from ltp.results.examples import EXAMPLES, Sentence, write_examples
 
@@ -47,15 +49,24 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
     picked = [test[round((i + 0.5) * len(test) / count - 0.5)] for i in range(count)]
     columns = ("text", "text_pair") if "text_pair" in test.column_names else ("text",)
     texts = [tuple(example[column] for column in columns) for example in picked]
-    names = info["label_names"]
     sentences = [
-        Sentence(**{**vars(sentence), "expected": names[example["labels"]] if names else f"{example['labels']:.2f}"})
+        Sentence(**{**vars(sentence), "expected": _expected(example, info)})
         for text, example in zip(texts, picked, strict=True)
         for sentence in explain(model, tokenizer, [text], example["length"])  # cut where the data cut it
     ]
     facts = {"run": chosen.name, "setting": chosen.label, "model": chosen.model, "reason": why, "split": "test"}
     write_examples(path, sentences, **facts, test_examples=len(test))
     return path
+
+
+def _expected(example: Mapping[str, Any], info: Mapping[str, Any]) -> str:
+    """The label of an example, as `explain` words answers."""
+    names = info["label_names"]
+    if info["kind"] == "tokens":
+        return labelled_words(example["text"].split(" "), [names[number] for number in example["word_labels"]])
+    if info["kind"] == "spans":
+        return next(iter(example["answers"]), NO_ANSWER)
+    return str(names[example["labels"]]) if names else f"{example['labels']:.2f}"
 
 
 def _chosen(results: Path, task: str) -> tuple[Run | None, str]:

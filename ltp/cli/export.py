@@ -12,7 +12,7 @@ ltp export my-run --output plain --plain
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp export``."""
-    parser.add_argument("run", help="folder of a model: a run, or a plain BERT or RoBERTa classifier")
+    parser.add_argument("run", help="folder of a model: a run, or a plain classifier of a supported encoder")
     parser.add_argument("--output", required=True, help="folder for what is asked for, and the tokenizer")
     parser.add_argument("--onnx", action="store_true", help="write model.onnx, checked against PyTorch")
     parser.add_argument("--int8", action="store_true", help="write model.int8.onnx, linear layers in 8 bits")

@@ -40,6 +40,10 @@ METRIC_NAMES = {
     "matthews": "Matthews correlation × 100",
     "pearson": "Pearson correlation × 100",
     "spearman": "Spearman correlation × 100",
+    "entity_f1": "entity F1",
+    "token_accuracy": "accuracy over words",
+    "answer_f1": "F1 of the answers",
+    "exact_match": "exact matches",
     "mean": "mean of the metrics × 100",
 }
 

@@ -13,6 +13,7 @@ from ltp.common.errors import LTPError
 from ltp.conversion.original import convert_original, is_original
 from ltp.conversion.weights import write_weights
 from ltp.results.checkpoint import TOKENIZER_FILES, WEIGHTS, check_checkpoint, safetensors_header
+from ltp.results.encoders import config_value
 from ltp.results.manifest import CONVERSION, METRICS, write_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
@@ -20,7 +21,7 @@ from ltp.settings.pruning import THRESHOLDS, PruningSettings
 
 
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict[str, Any]:
-    """Write a pruning model into ``output`` from a fine-tuned BERT or RoBERTa classifier, or one of the original LTP.
+    """Write a pruning model into ``output`` from a fine-tuned classifier, or one of the original LTP.
 
     Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``: zeros, or
     where scores are relative to the sentence thresholds that drop nothing. conversion.json is written last; returns
@@ -45,7 +46,7 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
         else:
             config = check_checkpoint(checkpoint)
             learned = pruning.prune_mode == "absolute_threshold"
-            start = np.array(pruning.initial_thresholds(config["num_hidden_layers"]), np.float32)
+            start = np.array(pruning.initial_thresholds(config_value(config, "num_hidden_layers")), np.float32)
             names = {name: name for name in safetensors_header(checkpoint / WEIGHTS)}
             write_weights(checkpoint / WEIGHTS, output / WEIGHTS, names, {THRESHOLDS: start} if learned else {})
         keys = json.dumps(pruning.added_to(config), indent=2, sort_keys=True)

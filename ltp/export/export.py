@@ -22,12 +22,13 @@ from ltp.common.errors import LTPError, missing_package
 from ltp.export.session import run_session, session
 from ltp.models import flops
 from ltp.models.loading import load_pruned
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPForSequenceClassification, LTPPreTrainedModel
 from ltp.models.output import LTPOutput
 from ltp.results.dataset import INFO
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
+from ltp.settings.pruning import head_of
 from ltp.text.dataset import load
 from ltp.text.tokenizer import check_tokenizer
 from ltp.training.collator import Collator
@@ -70,6 +71,7 @@ def export(
     splits, info = load(data) if data else ({}, None)
     model = load_pruned(run, info)
     if data:
+        classifier = require_classifier(model, run, "ONNX files are made of")
         check_tokenizer(run, data, info)
     output.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -79,12 +81,20 @@ def export(
     if onnx or int8:
         split = splits.get("validation", splits["train"])
         if onnx:
-            lines.append(_write(model, info, split, output / ONNX))
+            lines.append(_write(classifier, info, split, output / ONNX))
         if int8:
             text = calibration_batches(splits["train"], model.config.pad_token_id)
-            lines.append(_write(model, info, split, output / INT8, text))
+            lines.append(_write(classifier, info, split, output / INT8, text))
     _load_tokenizer(run).save_pretrained(output)
     return lines
+
+
+def require_classifier(model: LTPPreTrainedModel, name: str | Path, what: str) -> LTPForSequenceClassification:
+    """The model; LTPError for one whose head reads all tokens, with ``what`` only classifiers of sentences can do."""
+    if not isinstance(model, LTPForSequenceClassification):
+        head = head_of(model.config.to_dict())
+        raise LTPError(f"{name}: is a model for {head}; {what} classifiers of sentences only; run it in PyTorch")
+    return model
 
 
 def require_onnx(exporter: bool = False) -> None:
@@ -118,7 +128,7 @@ def save_onnx(
 
 def calibration_batches(split: Any, pad_token_id: int) -> list[dict[str, Tensor]]:
     """Evenly chosen sentences to set the thresholds of an 8-bit file on, in padded batches that mix lengths."""
-    batches = list(_mixed_batches(split, CALIBRATED, pad_token_id, regression=False))
+    batches = list(_mixed_batches(split, CALIBRATED, pad_token_id, "classification"))
     for batch in batches:
         del batch["labels"]
     return batches
@@ -132,8 +142,8 @@ def _write(
     int8 = text is not None
     save_onnx(model, path, int8, text or ())
     try:
-        runtime, regression = session(path), info["kind"] == "regression"
-        batches = list(_mixed_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, regression))
+        runtime = session(path)
+        batches = list(_mixed_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, info["kind"]))
         labels = np.concatenate([batch.pop("labels") for batch in batches])
         outputs = [run_session(runtime, batch) for batch in batches]
         with torch.inference_mode():
@@ -190,9 +200,7 @@ def _compare_int8(
 
 def _relative_flops(model: LTPForSequenceClassification, attention_tokens: np.ndarray, ffn_tokens: np.ndarray) -> float:
     """From (B, L) tokens: all of a sentence's enter the first layer's attention."""
-    config = model.config
-    sizes = config.hidden_size, config.intermediate_size
-    return flops.summarise(attention_tokens, ffn_tokens, attention_tokens[:, 0], *sizes)["relative"]
+    return flops.summarise(attention_tokens, ffn_tokens, attention_tokens[:, 0], model.sizes)["relative"]
 
 
 def _load_tokenizer(run: Path) -> Any:
@@ -202,10 +210,10 @@ def _load_tokenizer(run: Path) -> Any:
         raise LTPError(f"{run}: no tokenizer; expected tokenizer.json, which belongs to the model") from None
 
 
-def _mixed_batches(split: Any, count: int, pad_token_id: int, regression: bool) -> Iterator[dict[str, torch.Tensor]]:
+def _mixed_batches(split: Any, count: int, pad_token_id: int, kind: str) -> Iterator[dict[str, torch.Tensor]]:
     """Evenly chosen sentences with their labels: an eighth one by one, the others in batches that mix lengths."""
     rows = [split[int(index)] for index in np.linspace(0, len(split) - 1, min(count, len(split)))]
-    collate = Collator(pad_token_id, regression)
+    collate = Collator(pad_token_id, kind)
     rest = [row for index, row in enumerate(rows) if index % 8]
     groups = -(-len(rest) // 8)
     for group in ([row] for row in rows[::8]):

@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 
 from ltp.export.onnx_graph import FLOAT, INT64, Graph, int64_array
+from ltp.export.onnx_places import MASKED, Places
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.scores import SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
 
 INFINITY = np.float32(np.inf)
-MASKED = np.float32(np.finfo(np.float32).min)  # added to the scores of padding; infinity would give 0 · ∞
 FLAT = int64_array(-1)  # the shape of one dimension
 # Names of a layer's values (B, N) that a threshold is compared with, and of the threshold.
 SCORES, MIN_SCORE = "layer{}.scores", "layer{}.min_score"
@@ -28,14 +28,15 @@ class PruningAttention:
     """
 
     def __init__(
-        self, graph: Graph, model: LTPForSequenceClassification, lengths: str, protected: str | None = None
-    ) -> None:
+        self, graph: Graph, model: LTPForSequenceClassification, lengths: str, places: Places,
+        protected: str | None = None,
+    ) -> None:  # fmt: skip
         self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
-        self.outputs = [layer.attention.output.dense for layer in model.encoder.encoder.layer]
+        self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
         self.contributions = model.config.scoring_mode == "contribution"
-        self.padding = PaddingIndices(graph, lengths)
+        self.padding, self.places = PaddingIndices(graph, lengths), places
 
     @property
     def lengths(self) -> str:
@@ -51,13 +52,14 @@ class PruningAttention:
         """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept."""
         graph, padding = self.graph, self.padding
         query, key, value = self._split_heads(projected, 3)
-        probabilities = self._probabilities(query, key)
+        probabilities = self._probabilities(query, key, layer)
         context, kept_indices = self._context(probabilities, value), padding.indices
         if self.rule.is_active(layer):
             kept = self._kept(probabilities, value, layer)
             kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
             packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
             hidden = graph("Gather", hidden, packed_rows)
+            self.places.select(packed_rows)
             self._remove_all_but(kept)
         return graph("Gather", context, kept_indices), hidden
 
@@ -67,18 +69,18 @@ class PruningAttention:
         The dropped tokens only leave the counts: no later product would read those that stay.
         """
         query, key, value = self._split_heads(projected, 3)
-        probabilities = self._probabilities(query, key)
+        probabilities = self._probabilities(query, key, layer)
         first = self.graph("Slice", probabilities, int64_array(0), int64_array(1), int64_array(2))  # (B, A, 1, N)
         context = self._context(first, value)
         self._remove_all_but(self._kept(probabilities, value, layer))
         return context
 
-    def attend_first(self, query: str, projected: str) -> str:
+    def attend_first(self, query: str, projected: str, layer: int) -> str:
         """First tokens' queries (B, H), keys and values (T, 2H) of a layer that drops none -> their context (B, H)."""
         head_size = self.hidden_size // self.heads
         queries = self.graph("Reshape", query, int64_array(-1, self.heads, 1, head_size))  # (B, A, 1, D)
         key, value = self._split_heads(projected, 2)
-        return self._context(self._probabilities(queries, key), value)
+        return self._context(self._probabilities(queries, key, layer, first_only=True), value)
 
     def _split_heads(self, projected: str, parts: int) -> list[str]:
         """(T, parts · H) -> each part (B, A, N, D)."""
@@ -88,12 +90,21 @@ class PruningAttention:
         heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, parts · A, N, D)
         return graph("Split", heads, axis=1, num_outputs=parts, outputs=parts)
 
-    def _probabilities(self, query: str, key: str) -> str:
+    def mean(self, hidden: str) -> str:
+        """(T, H) -> (B, H) the mean of each sentence's tokens."""
+        graph, padding = self.graph, self.padding
+        padded = graph("Gather", hidden, padding.packed_rows)  # (B, N, H)
+        sums = graph("MatMul", graph("Squeeze", padding.query_mask, int64_array(1)), padded)  # (B, 1, H)
+        return graph("Squeeze", graph("Div", sums, padding.float_lengths), int64_array(1))
+
+    def _probabilities(self, query: str, key: str, layer: int, first_only: bool = False) -> str:
         """Queries (B, A, Q, D) and keys (B, A, N, D) -> (B, A, Q, N)."""
-        graph = self.graph
+        graph, places, rows = self.graph, self.places, self.padding.packed_rows
+        query, key = places.compared(query, key, rows, layer, first_only)
+        added = places.added(query, key, self.padding.key_mask, rows, layer, first_only)
         scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
         scale = np.float32((self.hidden_size // self.heads) ** -0.5)
-        return graph("Softmax", graph("Add", graph("Mul", scores, scale), self.padding.key_mask), axis=-1)
+        return graph("Softmax", graph("Add", graph("Mul", scores, scale), added), axis=-1)
 
     def _context(self, probabilities: str, value: str) -> str:
         """(B, A, Q, N) and (B, A, N, D) -> (B·Q, H)."""

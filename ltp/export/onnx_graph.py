@@ -67,18 +67,20 @@ def int64_array(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def linear(graph: Graph, values: str, name: str, weight: np.ndarray, bias: np.ndarray, int8: bool) -> str:
-    """``values`` (T, in) · ``weight`` (out, in)ᵀ + ``bias`` (out,).
+def linear(graph: Graph, values: str, name: str, weight: np.ndarray, bias: np.ndarray | None, int8: bool) -> str:
+    """``values`` (T, in) · ``weight`` (out, in)ᵀ + ``bias`` (out,), where there is one.
 
     With ``int8`` both factors are quantised to 8-bit integers: the weight here, symmetrically, with one scale per row
     and 7 bits of range (MAX_INT8_WEIGHT); the values while the model runs, with one scale for the whole tensor (dynamic
     quantisation). ONNX Runtime fuses the operators below into one.
     """
     constants = graph.constants
-    bias_name = constants.add(bias, f"{name}.bias")
+
+    def with_bias(product: str) -> str:
+        return product if bias is None else graph("Add", product, constants.add(bias, f"{name}.bias"))
+
     if not int8:
-        product = graph("MatMul", values, constants.add(weight.T, f"{name}.weight"))
-        return graph("Add", product, bias_name)
+        return with_bias(graph("MatMul", values, constants.add(weight.T, f"{name}.weight")))
     scale = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(MAX_INT8_WEIGHT)  # (out,)
     quantised = np.rint(weight / scale[:, None]).astype(np.int8)
     quantised_values, value_scale, value_zero = graph("DynamicQuantizeLinear", values, outputs=3)
@@ -87,8 +89,7 @@ def linear(graph: Graph, values: str, name: str, weight: np.ndarray, bias: np.nd
         constants.add(np.zeros((), np.int8)),
     )  # fmt: skip
     scales = graph("Mul", value_scale, constants.add(scale, f"{name}.weight_scale"))
-    product = graph("Mul", graph("Cast", total, to=FLOAT), scales)
-    return graph("Add", product, bias_name)
+    return with_bias(graph("Mul", graph("Cast", total, to=FLOAT), scales))
 
 
 def layer_norm(graph: Graph, terms: Sequence[str], name: str, weight: np.ndarray, bias: np.ndarray, eps: float) -> str:

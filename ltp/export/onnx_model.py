@@ -17,13 +17,17 @@ from torch import Tensor, nn
 from ltp.common.errors import LTPError
 from ltp.export.onnx_attention import FLAT, PROTECTED, PruningAttention
 from ltp.export.onnx_graph import BOOL, FLOAT, INT64, Constants, Graph, int64_array, layer_norm, linear, make_model
+from ltp.export.onnx_places import places_of
+from ltp.models.layouts.layout import LayerModules
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.results.encoders import ENCODERS
 
 ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "gelu": lambda graph, values: graph("Gelu", values),
     "gelu_new": lambda graph, values: graph("Gelu", values, approximate="tanh"),
     "gelu_pytorch_tanh": lambda graph, values: graph("Gelu", values, approximate="tanh"),
     "relu": lambda graph, values: graph("Relu", values),
+    "tanh": lambda graph, values: graph("Tanh", values),
 }
 
 
@@ -35,16 +39,21 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     tokens that entered each layer's attention and feed-forward. Raises LTPError for what the graph cannot express.
     """
     config = model.config
-    if config.hidden_act not in ACTIVATIONS:
-        raise LTPError(
-            f"hidden_act: {config.hidden_act!r} cannot be exported to ONNX; expected one of {', '.join(ACTIVATIONS)}"
-        )
+    head = model.layout.head_modules(model).activation
+    for key, activation in (("hidden_act", config.hidden_act), ("the head's activation", head)):
+        if activation not in ACTIVATIONS:
+            raise LTPError(
+                f"{key}: {activation!r} cannot be exported to ONNX; expected one of {', '.join(ACTIVATIONS)}"
+            )
     graph = Graph("ltp", Constants())
     weights = _Weights(model, int8)
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if config.type_vocab_size > 1 else [])
-    hidden, lengths = weights.embed(graph, *names)
-    protected = None if config.protected_until is None else _protected(graph, *names[:2], config.protected_until)
-    results = weights.encode(graph, hidden, PruningAttention(graph, model, lengths, protected))
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if getattr(config, "type_vocab_size", 1) > 1 else [])
+    hidden, lengths, positions = weights.embed(graph, *names)
+    protected = None
+    if config.protected_until is not None:
+        protected = _protected(graph, names[0], names[1], config.protected_until)
+    attention = PruningAttention(graph, model, lengths, places_of(graph, model, positions), protected)
+    results = weights.encode(graph, hidden, attention)
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():
         graph("Identity", value, output_name=name)
@@ -65,87 +74,115 @@ class _Weights:
 
     def __init__(self, model: LTPForSequenceClassification, int8: bool) -> None:
         self.model, self.config, self.int8 = model, model.config, int8
+        self.layout = model.layout
+        self.gated = ENCODERS[model.config.base_model_type].gated
 
-    def linear(self, graph: Graph, values: str, name: str, *modules: nn.Linear) -> str:
-        """One product for a linear layer, or for several that read the same values."""
-        weight = np.concatenate([_array(module.weight) for module in modules])
-        bias = np.concatenate([_array(module.bias) for module in modules])
-        return linear(graph, values, name, weight, bias, self.int8)
+    def linear(self, graph: Graph, values: str, name: str, *modules: nn.Linear, rows: slice = slice(None)) -> str:
+        """One product for a linear layer, or for several that read the same values; ``rows`` of its outputs only."""
+        weight = np.concatenate([_array(module.weight) for module in modules])[rows]
+        biases = [_array(module.bias) for module in modules if module.bias is not None]
+        return linear(graph, values, name, weight, np.concatenate(biases)[rows] if biases else None, self.int8)
 
     def norm(self, graph: Graph, terms: list[str], name: str, module: nn.LayerNorm) -> str:
         """LayerNorm of a sum."""
-        return layer_norm(graph, terms, name, _array(module.weight), _array(module.bias), module.eps)
+        weight = _array(module.weight)
+        bias = np.zeros_like(weight) if module.bias is None else _array(module.bias)
+        return layer_norm(graph, terms, name, weight, bias, module.eps)
 
-    def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str]:
-        """Drop the padding; returns the embedded tokens (T, H) and the sentences' lengths (B,)."""
-        module, config, store = self.model.encoder.embeddings, self.config, graph.constants.add
+    def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str, str]:
+        """Drop the padding; returns the embedded tokens (T, H), the sentences' lengths (B,) and the places (T,)."""
+        modules, store = self.layout.embedding_modules(self.model.encoder), graph.constants.add
         valid = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
         lengths = graph("ReduceSum", valid, int64_array(1), keepdims=0)
         indices = graph("Squeeze", graph("NonZero", graph("Reshape", valid, FLAT)), int64_array(0))  # (T,)
-        # A token's position is the number of tokens up to it, less one; RoBERTa's start after the padding index.
-        shift = config.pad_token_id if config.base_model_type == "roberta" else -1
+        # A token's position is the number of tokens up to it, less one, from the layout's first.
+        shift = self.layout.first_position - 1
         positions = graph("Add", graph("CumSum", valid, np.int64(1)), np.int64(shift))
-        segments = store(_array(module.token_type_embeddings.weight), "token_type_embeddings")
         terms = []
         for name, embedding, values in (
-            ("word_embeddings", module.word_embeddings, ids),
-            ("position_embeddings", module.position_embeddings, positions),
+            ("word_embeddings", modules.words, ids),
+            ("position_embeddings", modules.positions, positions),
+            ("token_type_embeddings", modules.segments, types),
         ):
-            packed = graph("Gather", graph("Reshape", values, FLAT), indices)
-            terms.append(graph("Gather", store(_array(embedding.weight), name), packed))
-        if types is None:
-            terms.append(graph("Gather", segments, np.int64(0)))
-        else:
-            terms.append(graph("Gather", segments, graph("Gather", graph("Reshape", types, FLAT), indices)))
-        return self.norm(graph, terms, "embeddings", module.LayerNorm), lengths
+            if embedding is None:
+                continue
+            table = store(_array(embedding.weight), name)
+            packed = np.int64(0) if values is None else graph("Gather", graph("Reshape", values, FLAT), indices)
+            terms.append(graph("Gather", table, packed))
+        hidden = self.norm(graph, terms, "embeddings", modules.norm)
+        if modules.projection is not None:
+            hidden = self.linear(graph, hidden, "embeddings_project", modules.projection)
+        return hidden, lengths, graph("Gather", graph("Reshape", positions, FLAT), indices)
 
     def encode(self, graph: Graph, hidden: str, attention: PruningAttention) -> tuple[str, str, str]:
         """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L).
 
-        The classifier reads the first tokens only, so the last layer computes no others beyond its attention.
+        Where the classifier reads the first tokens only, the last layer computes no others beyond its attention; else
+        the means of all are returned in their place.
         """
         attention_tokens, ffn_tokens = [], []
-        for index, layer in enumerate(self.model.encoder.encoder.layer):
-            output, name = layer.attention.output, f"layer{index}"
+        for index, layer in enumerate(self.layout.layers(self.model.encoder)):
+            modules, name = self.layout.modules(layer), f"layer{index}"
             attention_tokens.append(attention.lengths)
-            if index < self.model.layers - 1:
-                projected = self._project(graph, hidden, layer, name)
+            if index < self.model.layers - 1 or self.layout.reads_all:
+                projected = self._project(graph, self._entering(graph, hidden, modules, name), modules, name)
                 context, hidden = attention.attend(projected, hidden, index)
             else:
-                context, hidden = self._last_attention(graph, hidden, attention, layer, name)
+                context, hidden = self._last_attention(graph, hidden, attention, modules, name)
             ffn_tokens.append(attention.lengths)
-            attended = self.linear(graph, context, f"{name}.attention", output.dense)
-            attended = self.norm(graph, [attended, hidden], f"{name}.attention_norm", output.LayerNorm)
-            wide = self.linear(graph, attended, f"{name}.intermediate", layer.intermediate.dense)
-            wide = ACTIVATIONS[self.config.hidden_act](graph, wide)
-            narrow = self.linear(graph, wide, f"{name}.output", layer.output.dense)
-            hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", layer.output.LayerNorm)
+            attended = self.linear(graph, context, f"{name}.attention", modules.output)
+            if self.layout.norms_first:
+                hidden = graph("Add", attended, hidden)
+                normed = self.norm(graph, [hidden], f"{name}.output_norm", modules.output_norm)
+                hidden = graph("Add", self._feed_forward(graph, normed, modules, name), hidden)
+            else:
+                attended = self.norm(graph, [attended, hidden], f"{name}.attention_norm", modules.attention_norm)
+                narrow = self._feed_forward(graph, attended, modules, name)
+                hidden = self.norm(graph, [narrow, attended], f"{name}.output_norm", modules.output_norm)
+        if self.layout.norms_first:
+            hidden = self.norm(graph, [hidden], "final_norm", self.model.encoder.final_norm)
+        hidden = attention.mean(hidden) if self.layout.reads_all else hidden
         return hidden, _stack(graph, attention_tokens), _stack(graph, ffn_tokens)
 
-    def _project(self, graph: Graph, hidden: str, layer: nn.Module, name: str) -> str:
+    def _entering(self, graph: Graph, hidden: str, modules: LayerModules, name: str) -> str:
+        """(T, H) what a layer's attention reads."""
+        if not self.layout.norms_first or isinstance(modules.attention_norm, nn.Identity):
+            return hidden
+        return self.norm(graph, [hidden], f"{name}.attention_norm", modules.attention_norm)
+
+    def _feed_forward(self, graph: Graph, values: str, modules: LayerModules, name: str) -> str:
+        """(K, H) -> (K, H), without sum and norm."""
+        wide, gate = self.linear(graph, values, f"{name}.intermediate", modules.widen), None
+        if self.gated:
+            wide, gate = graph("Split", wide, axis=-1, num_outputs=2, outputs=2)
+        wide = ACTIVATIONS[self.config.hidden_act](graph, wide)
+        wide = wide if gate is None else graph("Mul", wide, gate)
+        return self.linear(graph, wide, f"{name}.output", modules.narrow)
+
+    def _project(self, graph: Graph, hidden: str, modules: LayerModules, name: str) -> str:
         """(T, H) -> queries, keys and values (T, 3H)."""
-        own = layer.attention.self
-        return self.linear(graph, hidden, f"{name}.qkv", own.query, own.key, own.value)
+        return self.linear(graph, hidden, f"{name}.qkv", *modules.qkv)
 
     def _last_attention(
-        self, graph: Graph, hidden: str, attention: PruningAttention, layer: nn.Module, name: str
+        self, graph: Graph, hidden: str, attention: PruningAttention, modules: LayerModules, name: str
     ) -> tuple[str, str]:
         """(T, H) -> context and hidden (B, H) of the first tokens; only scores need the queries of the others."""
-        own, last = layer.attention.self, self.model.layers - 1
+        last, width = self.model.layers - 1, self.config.hidden_size
         first = graph("Gather", hidden, attention.sequence_starts)
+        entering = self._entering(graph, hidden, modules, name)
         if attention.rule.is_active(last):
-            return attention.attend_last(self._project(graph, hidden, layer, name), last), first
-        query = self.linear(graph, first, f"{name}.query", own.query)
-        return attention.attend_first(query, self.linear(graph, hidden, f"{name}.kv", own.key, own.value)), first
+            return attention.attend_last(self._project(graph, entering, modules, name), last), first
+        entering_first = graph("Gather", entering, attention.sequence_starts)
+        query = self.linear(graph, entering_first, f"{name}.query", *modules.qkv, rows=slice(width))
+        keys_and_values = self.linear(graph, entering, f"{name}.kv", *modules.qkv, rows=slice(width, None))
+        return attention.attend_first(query, keys_and_values, last), first
 
     def classify(self, graph: Graph, first: str) -> str:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
-        model = self.model
-        if self.config.base_model_type == "bert":
-            dense, last = model.bert.pooler.dense, model.classifier
-        else:
-            dense, last = model.classifier.dense, model.classifier.out_proj
-        return self.linear(graph, graph("Tanh", self.linear(graph, first, "pooler", dense)), "classifier", last)
+        head = self.layout.head_modules(self.model)
+        pooled = ACTIVATIONS[head.activation](graph, self.linear(graph, first, "pooler", head.dense))
+        pooled = pooled if head.norm is None else self.norm(graph, [pooled], "head_norm", head.norm)
+        return self.linear(graph, pooled, "classifier", head.last)
 
 
 def _protected(graph: Graph, ids: str, mask: str, end: int) -> str:

@@ -20,6 +20,8 @@ from ltp.common.names import PACKAGED_MODEL, PACKAGED_TASKS, STAGES
 from ltp.grid.schema import GRID_SCHEMA, SECTIONS, SWEEPS, TRAINING_KEYS
 from ltp.grid.validation import check, dotted, fill_defaults, read_numbers, short_repr
 from ltp.results.checkpoint import check_checkpoint
+from ltp.results.checkpoint import read_config as read_encoder_config
+from ltp.results.encoders import ENCODERS
 from ltp.settings.data import DataSettings
 from ltp.settings.training import TrainingSettings
 
@@ -104,6 +106,7 @@ class _TaskReader:
         task["soft"]["flops_targets"] = task["soft"]["flops_targets"] or []
         if task["soft"]["flops_targets"] and "lambdas" not in merged["soft"]:
             task["soft"]["lambdas"] = []
+        self._check_lambdas(task["soft"]["lambdas"])
         for key, why in NOT_IN_BASE.items():
             if key in merged["base"]:
                 raise LTPError(f"{self._where(('base', key))}: {why}; put it under training or soft")
@@ -118,6 +121,17 @@ class _TaskReader:
                 values = values[key] if values else ()
             _refuse_duplicates(self._where(keys), values or ())
         return task
+
+    def _check_lambdas(self, lambdas: Sequence[float]) -> None:
+        """Refuse soft masks for a local encoder that they do not fit."""
+        if not lambdas or self.model["source"] != "local":
+            return
+        kind = read_encoder_config(Path(self.model["path"]))["model_type"]
+        if not ENCODERS[kind].soft_masks:
+            raise LTPError(
+                f"{self._where(('soft', 'lambdas'))}: soft masks do not fit {kind}, which normalises what enters each "
+                "layer; set soft.flops_targets in their place"
+            )
 
     def _where(self, keys: tuple[str, ...]) -> str:
         """Where the file says ``keys``: in the task's own section or the common one, in the stage's or in training."""

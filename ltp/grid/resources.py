@@ -14,6 +14,7 @@ from ltp.grid.grid import Grid, Run
 from ltp.grid.plan import run_tokens
 from ltp.grid.sizes import task_size
 from ltp.results.checkpoint import read_config
+from ltp.results.encoders import ENCODERS, config_value
 from ltp.settings.data import DataSettings
 
 LIBRARIES_MB = 600  # PyTorch, transformers, datasets
@@ -34,11 +35,12 @@ class Shape:
     hidden: int
     vocabulary: int
     intermediate: int
+    gated: bool = False
 
     @property
     def matrix_weights(self) -> int:
-        """Weights that every token is multiplied by: attention's four matrices and the feed-forward's two."""
-        return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
+        """Weights that every token is multiplied by: attention's four matrices and the feed-forward's two or three."""
+        return self.layers * (4 * self.hidden**2 + (2 + self.gated) * self.hidden * self.intermediate)
 
     @property
     def parameters(self) -> int:
@@ -54,6 +56,18 @@ SHAPES = {
     "roberta-base": BASE,
     "bert-large-uncased": Shape(24, 1024, 30522, 4096),
     "roberta-large": Shape(24, 1024, 50265, 4096),
+    "xlm-roberta-base": Shape(12, 768, 250002, 3072),
+    "xlm-roberta-large": Shape(24, 1024, 250002, 4096),
+    "camembert-base": Shape(12, 768, 32005, 3072),
+    "ModernBERT-base": Shape(22, 768, 50368, 1152, gated=True),
+    "ModernBERT-large": Shape(28, 1024, 50368, 2624, gated=True),
+    "deberta-v3-small": Shape(6, 768, 128100, 3072),
+    "deberta-v3-base": Shape(12, 768, 128100, 3072),
+    "deberta-v3-large": Shape(24, 1024, 128100, 4096),
+    "distilbert-base-uncased": Shape(6, 768, 30522, 3072),
+    "distilbert-base-multilingual-cased": Shape(6, 768, 119547, 3072),
+    "electra-small-discriminator": Shape(12, 256, 30522, 1024),
+    "electra-base-discriminator": Shape(12, 768, 30522, 3072),
 }
 
 
@@ -64,7 +78,8 @@ def encoder_shape(grid: Grid) -> Shape:
         return SHAPES.get(model["name"].rpartition("/")[2], BASE)
     config = read_config(Path(model["path"]))
     names = ("num_hidden_layers", "hidden_size", "vocab_size", "intermediate_size")
-    return Shape(*(int(config[name]) for name in names))
+    layers, hidden, vocabulary, intermediate = (int(config_value(config, name)) for name in names)
+    return Shape(layers, hidden, vocabulary, intermediate, ENCODERS[config["model_type"]].gated)
 
 
 def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:

@@ -24,6 +24,8 @@ KNOWN_SIZES: dict[str, tuple[int, int, int | None]] = {
     "rotten_tomatoes": (8_530, 27, None),
     "imdb": (24_904, 290, None),
     "bbc_news": (2_125, 460, None),
+    "conll2003": (14_041, 20, 3_250),
+    "squad_v2": (130_319, 170, 11_873),
 }
 
 

@@ -2,3 +2,7 @@
 
 Imports results, settings, common; knows nothing of Trainer, command line or Snakemake.
 """
+
+# First of all: its import ends with the registration of our models (see ltp/__init__.py), which would otherwise run in
+# the middle of the import of the module that happens to need it first.
+import transformers  # noqa: F401

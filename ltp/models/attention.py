@@ -9,6 +9,8 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,6 +23,10 @@ try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
 except ImportError:
     # None stands for the function where torch has none.
     varlen_attn = None  # type: ignore[assignment]
+
+# What a layout adds to the scaled scores: from queries (B, A, Q, D), keys (B, A, N, D) and the places of both in their
+# sentences at first, (B, Q) and (B, N), to (B, A or 1, Q, N); None where it adds nothing. Padding's place is 0.
+AttentionBias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor | None]
 
 # Elements of the padded attention matrices of one block of sentences. Larger ones do not fit the processor's cache and
 # cost more per token than the matrix products around them.
@@ -39,27 +45,30 @@ def packed_attention(
     dropout: float = 0.0,
     return_received: bool = False,
     norms: Tensor | None = None,
+    bias: AttentionBias | None = None,
+    positions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
     ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows are one
     sentence. Returns the context (T, H) and, with ``return_received``, the attention that each token receives (T,), in
     at least 32 bits; with the ``norms`` (T, A) of scores.value_norms, what each token contributes.
+    ``bias`` is added to the scores, from the tokens' ``positions`` (T,).
     """
-    if not return_received and dropout == 0.0 and _has_kernel(query):
+    if not return_received and bias is None and dropout == 0.0 and _has_kernel(query):
         return _varlen(query, key, value, lengths, heads), None
-    if lengths.shape[0] == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms)
-    blocks = _blocks(lengths.tolist(), heads)
-    if len(blocks) == 1:
-        return _attend(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms)
+    rowwise = (norms, positions)
+    blocks = [] if lengths.shape[0] == 1 else _blocks(lengths.tolist(), heads)
+    if len(blocks) <= 1:
+        return _attend(query, key, value, *rowwise, seq_ids, lengths, heads, dropout, return_received, bias)
     contexts, sums = [], []
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
+        norms, positions = (None if part is None else part[rows] for part in rowwise)
         context, received = _attend(
-            query[rows], key[rows], value[rows], seq_ids[rows] - start, lengths[start:stop], heads, dropout,
-            return_received, None if norms is None else norms[rows],
+            query[rows], key[rows], value[rows], norms, positions, seq_ids[rows] - start,
+            lengths[start:stop], heads, dropout, return_received, bias,
         )  # fmt: skip
         contexts.append(context)
         sums.append(received)
@@ -98,16 +107,9 @@ def _blocks(lengths: list[int], heads: int) -> list[tuple[int, int, int]]:
 
 
 def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    seq_ids: Tensor,
-    lengths: Tensor,
-    heads: int,
-    dropout: float,
-    return_received: bool,
-    norms: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
+    query: Tensor, key: Tensor, value: Tensor, norms: Tensor | None, positions: Tensor | None,
+    seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float, return_received: bool, bias: AttentionBias | None,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """`packed_attention` for one block of sentences, padded to its longest."""
     sentences, (tokens, hidden_size) = lengths.shape[0], query.shape
     longest = tokens if sentences == 1 else int(lengths.max())
@@ -127,12 +129,15 @@ def _attend(
     norms = None if norms is None else padded(norms).transpose(1, 2)  # (B, A, N)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     autocast = torch.is_autocast_enabled(query.device.type)
-    received = None
-    if return_received and dropout == 0.0 and not differentiable and not autocast:
+    received = added = None
+    if bias is not None:
+        places = padded(positions)  # (B, N)
+        added = bias(queries, keys, places, places)
+    if return_received and added is None and dropout == 0.0 and not differentiable and not autocast:
         context, received = _attend_in_place(queries, keys, values, valid, lengths, norms)
     elif return_received or (differentiable and autocast and query.device.type == "cpu"):
         # The fused kernel's backward pass takes ten times as long in bfloat16 on a CPU as these products do.
-        scores = torch.matmul(queries * (hidden_size // heads) ** -0.5, keys.transpose(2, 3))  # (B, A, N, N)
+        scores = _scores(queries, keys, added)  # (B, A, N, N)
         if valid is not None:
             scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
@@ -141,12 +146,21 @@ def _attend(
         context = torch.matmul(functional.dropout(probabilities, dropout, dropout > 0.0), values)
     else:
         mask = None if valid is None else valid[:, None, None, :]
+        if added is not None:
+            added = added.to(queries.dtype)
+            mask = added if mask is None else added.masked_fill(~mask, torch.finfo(added.dtype).min)
         context = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
     context = context.transpose(1, 2).reshape(sentences * longest, hidden_size)
     if indices is not None:
         context = context.index_select(0, indices)
         received = None if received is None else received.index_select(0, indices)
     return context, received
+
+
+def _scores(queries: Tensor, keys: Tensor, added: Tensor | None) -> Tensor:
+    """(B, A, Q, N) scaled products of queries (B, A, Q, D) and keys (B, A, N, D), with what a layout adds."""
+    scores = torch.matmul(queries * queries.shape[-1] ** -0.5, keys.transpose(2, 3))
+    return scores if added is None else scores + added
 
 
 def _sum_dtype(probabilities: Tensor) -> torch.dtype:
@@ -171,8 +185,9 @@ def _received(probabilities: Tensor, valid: Tensor | None, lengths: Tensor, norm
 
 
 def first_token_attention(
-    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0,
+    bias: AttentionBias | None = None, positions: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
 
     ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
@@ -184,10 +199,15 @@ def first_token_attention(
     if sentences * longest > tokens:
         indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
         key, value = (pad_input(packed, indices, sentences * longest) for packed in (key, value))
+        positions = None if positions is None else pad_input(positions, indices, sentences * longest)
         valid = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, N)
     key, value = (part.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2) for part in (key, value))
     query = query.view(sentences, 1, heads, hidden_size // heads).transpose(1, 2)  # (B, A, 1, D)
-    scores = torch.matmul(query * (hidden_size // heads) ** -0.5, key.transpose(2, 3))  # (B, A, 1, N)
+    added = None
+    if bias is not None:
+        positions = positions.view(sentences, longest)
+        added = bias(query, key, positions[:, :1], positions)
+    scores = _scores(query, key, added)  # (B, A, 1, N)
     if valid is not None:
         scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
     probabilities = functional.dropout(scores.softmax(-1), dropout, dropout > 0.0)

@@ -5,44 +5,78 @@ Shapes: T tokens in the batch, B sentences, H hidden, A heads, D = H/A per head,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
-from ltp.models.attention import first_token_attention, packed_attention
+from ltp.models.attention import AttentionBias, first_token_attention, packed_attention
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.prepacked_linear import LinearFunction, apply_linear, is_wrapped
 from ltp.models.scores import value_norms
 
 
-def attend(
-    linear: LinearFunction, block: nn.Module, tokens: PackedTokens, heads: int, return_received: bool,
-    gram: Tensor | None = None, first_only: bool = False,
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """Self-attention with its projections: context (T, H) and, with ``return_received``, a score of each token (T,).
+@dataclass
+class Wanted:
+    """What the loop wants of one layer's attention.
 
-    ``block`` holds ``query``, ``key`` and ``value``. The score is the attention that the token receives; with the Gram
-    matrices ``gram`` (A, D, D) of the output projection, what it contributes. ``first_only``: the context (B, H) of the
-    first tokens only.
+    ``return_received``: a score of each token, which is the attention that it receives; with the Gram matrices ``gram``
+    (A, D, D) of the output projection, what it contributes. ``first_only``: the context of the first tokens only, and
+    no scores.
     """
-    dropout = block.dropout.p if block.training else 0.0
-    seq_ids, lengths = tokens.seq_ids, tokens.lengths
+
+    return_received: bool = False
+    gram: Tensor | None = None
+    first_only: bool = False
+
+
+def project(
+    linear: LinearFunction, modules: tuple[nn.Module, ...], hidden: Tensor, tokens: PackedTokens, first_only: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (T, H) of ``hidden`` (T, H); with ``first_only`` queries (B, H) of the first tokens.
+
+    ``modules`` are the three projections, or one that makes all three.
+    """
+    if len(modules) == 1:
+        query, key, value = linear(hidden, *modules)[0].chunk(3, -1)
+        return query.index_select(0, sequence_starts(tokens.lengths)) if first_only else query, key, value
     if first_only:
-        (query,) = linear(tokens.hidden.index_select(0, sequence_starts(lengths)), block.query)
-        key, value = linear(tokens.hidden, block.key, block.value)
-        return first_token_attention(query, key, value, seq_ids, lengths, heads, dropout), None
-    query, key, value = linear(tokens.hidden, block.query, block.key, block.value)
-    norms = None if gram is None else value_norms(value.detach(), gram)  # (T, A)
-    return packed_attention(query, key, value, seq_ids, lengths, heads, dropout, return_received, norms)
+        (query,) = linear(hidden.index_select(0, sequence_starts(tokens.lengths)), modules[0])
+        key, value = linear(hidden, *modules[1:])
+        return query, key, value
+    query, key, value = linear(hidden, *modules)
+    return query, key, value
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, tokens: PackedTokens, heads: int, dropout: float, wanted: Wanted,
+    bias: AttentionBias | None = None,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Attention of projected tokens: context (T, H), or (B, H) of first tokens, and each token's score (T,) or None."""
+    if wanted.first_only:
+        context = first_token_attention(
+            query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, bias, tokens.positions
+        )
+        return context, None
+    norms = None if wanted.gram is None else value_norms(value.detach(), wanted.gram)  # (T, A)
+    return packed_attention(
+        query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, wanted.return_received, norms=norms,
+        bias=bias, positions=tokens.positions,
+    )  # fmt: skip
 
 
 def intermediate(linear: LinearFunction, block: nn.Module, values: Tensor) -> Tensor:
     """The library's block of linear layer and activation: (T, H) -> (T, I)."""
     if _runs_whole(linear, block):
         return block(values)
-    activation = block.intermediate_act_fn
+    return widen(linear, block.dense, block.intermediate_act_fn, values)
+
+
+def widen(linear: LinearFunction, dense: nn.Module, activation: nn.Module, values: Tensor) -> Tensor:
+    """A linear layer and an activation, in one where that is a plain GELU: (T, H) -> (T, I)."""
     if type(activation) is GELUActivation and not is_wrapped(activation):
-        return linear(values, block.dense, gelu=True)[0]
-    return activation(linear(values, block.dense)[0])
+        return linear(values, dense, gelu=True)[0]
+    return activation(linear(values, dense)[0])
 
 
 def add_and_norm(linear: LinearFunction, block: nn.Module, values: Tensor, residual: Tensor) -> Tensor:
@@ -50,9 +84,12 @@ def add_and_norm(linear: LinearFunction, block: nn.Module, values: Tensor, resid
     if _runs_whole(linear, block):
         return block(values, residual)
     (output,) = linear(values, block.dense)
-    if block.dropout.training or is_wrapped(block.dropout):
-        output = block.dropout(output)
-    return block.LayerNorm(output + residual)
+    return block.LayerNorm(dropped(block.dropout, output) + residual)
+
+
+def dropped(dropout: nn.Module, values: Tensor) -> Tensor:
+    """Dropout, called only where it does something."""
+    return dropout(values) if dropout.training or is_wrapped(dropout) else values
 
 
 def _runs_whole(linear: LinearFunction, block: nn.Module) -> bool:

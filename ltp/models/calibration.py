@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ltp.common.errors import LTPError
 from ltp.models import flops
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.quantiles import Quantiles
 from ltp.models.schedule import shares_for
 
@@ -25,32 +25,30 @@ ROUNDING_STEPS = 8  # corrections of keep rates for the rounding to whole tokens
 MAX_STEP = 25.0  # of a logarithm of scores, which range from 1e-9 to some hundreds
 
 
-def calibrate(model: LTPForSequenceClassification, batches: Sequence[Batch], target: float) -> float:
+def calibrate(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float) -> float:
     """Set a model's thresholds so that the batches' sentences cost ``target`` of their FLOPs; returns what they cost.
 
     The tokens that each layer keeps follow :func:`ltp.models.schedule.shares_for`; a top-k model gets these shares as
     its keep rates. Raises LTPError for a model that has neither and for a target that cannot be reached.
     """
     lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches]).cpu().numpy()
-    sizes = model.config.hidden_size, model.config.intermediate_size
+    sizes = model.sizes
     if model.config.prune_mode == "topk":
         return _set_keep_rates(model, lengths, sizes, target)
-    keep_shares(model, batches[0], shares_for(target, model.layers, lengths, sizes))
+    keep_shares(model, batches[0], shares_for(target, model.layers, lengths, sizes, model.every_token))
     # What costs the target at equal shares in every sentence costs a little else at equal thresholds.
     return shift_to_target(model, batches, target)[1]
 
 
-def _set_keep_rates(
-    model: LTPForSequenceClassification, lengths: np.ndarray, sizes: tuple[int, int], target: float
-) -> float:
+def _set_keep_rates(model: LTPPreTrainedModel, lengths: np.ndarray, sizes: flops.Sizes, target: float) -> float:
     """Set a top-k model's keep rates for sentences of ``lengths`` (B,) to cost ``target``; returns what they cost."""
 
     def costs(aim: float) -> tuple[float, list[float]]:
-        rates = shares_for(aim, model.layers, lengths, sizes)
+        rates = shares_for(aim, model.layers, lengths, sizes, model.every_token)
         # As keep_topk rounds, half to even: what is left of each sentence after each layer (B, L).
         left = np.minimum.accumulate(np.maximum(np.round(np.outer(lengths, rates)), 1.0), 1)
         entered = np.concatenate([lengths[:, None], left[:, :-1]], 1)
-        return flops.summarise(entered, left, lengths, *sizes)["relative"], rates
+        return flops.summarise(entered, left, lengths, sizes)["relative"], rates
 
     aim = target
     for _ in range(ROUNDING_STEPS):
@@ -63,7 +61,7 @@ def _set_keep_rates(
 
 
 @torch.no_grad()
-def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Sequence[float]) -> None:
+def keep_shares(model: LTPPreTrainedModel, batch: Batch, shares: Sequence[float]) -> None:
     """Set the thresholds so that each layer leaves ``shares`` (L,) of the batch's tokens, first tokens among them.
 
     The shares are of all tokens of the batch together (see ltp.models.quantiles). Raises LTPError for a model without
@@ -82,9 +80,7 @@ def keep_shares(model: LTPForSequenceClassification, batch: Batch, shares: Seque
 
 
 @torch.no_grad()
-def shift_to_target(
-    model: LTPForSequenceClassification, batches: Sequence[Batch], target: float
-) -> tuple[float, float]:
+def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float) -> tuple[float, float]:
     """Add one constant to all thresholds that depend on scores, so that the sentences cost ``target`` of their FLOPs.
 
     Returns the constant and the relative FLOPs that it gives, within TOLERANCE where scores lie densely enough. Raises
@@ -130,7 +126,7 @@ def shift_to_target(
     return shift, found
 
 
-def measure(model: LTPForSequenceClassification, batches: Sequence[Batch]) -> float:
+def measure(model: LTPPreTrainedModel, batches: Sequence[Batch]) -> float:
     """Relative FLOPs of the batches' sentences with tokens removed (sum over sentences ÷ sum over sentences)."""
     counts: list[tuple[Tensor, Tensor, Tensor]] = []
     with _evaluating(model), torch.no_grad():
@@ -138,19 +134,16 @@ def measure(model: LTPForSequenceClassification, batches: Sequence[Batch]) -> fl
             output = model(**batch)
             counts.append((output.attention_tokens, output.ffn_tokens, batch["attention_mask"].sum(1)))
     attention_tokens, ffn_tokens, lengths = (torch.cat(parts).cpu().numpy() for parts in zip(*counts, strict=True))
-    config = model.config
-    return flops.summarise(attention_tokens, ffn_tokens, lengths, config.hidden_size, config.intermediate_size)[
-        "relative"
-    ]
+    return flops.summarise(attention_tokens, ffn_tokens, lengths, model.sizes)["relative"]
 
 
-def _require_thresholds(model: LTPForSequenceClassification) -> None:
+def _require_thresholds(model: LTPPreTrainedModel) -> None:
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
 
 
 @contextmanager
-def _evaluating(model: LTPForSequenceClassification) -> Iterator[None]:
+def _evaluating(model: LTPPreTrainedModel) -> Iterator[None]:
     """The model in evaluation mode for a while."""
     training = model.training
     model.eval()

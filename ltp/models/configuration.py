@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import BertConfig, PreTrainedConfig, RobertaConfig
+from transformers import PreTrainedConfig
 
-from ltp.common.errors import LTPError
+from ltp.models.layouts.registry import layout_class
+from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
-
-BASE_CONFIGS = {"bert": BertConfig, "roberta": RobertaConfig}
 
 
 class LTPConfig(PreTrainedConfig):
     """Configuration of a token-pruned encoder.
 
     Holds every key of the base encoder's configuration, unchanged, and those of
-    :class:`ltp.settings.PruningSettings`. ``base_model_type`` names the architecture (``bert`` or ``roberta``).
+    :class:`ltp.settings.PruningSettings`. ``base_model_type`` names the architecture. A key that it calls otherwise
+    can also be read under BERT's name, such as ``hidden_size``.
     ``protected_until`` is a token's id, that of the tokenizer's separator: the tokens of a sentence up to its first
     one, such as a reranker's query, are never dropped; None protects none.
     """
@@ -34,8 +34,8 @@ class LTPConfig(PreTrainedConfig):
 
     @classmethod
     def from_base(cls, base: PreTrainedConfig, pruning: PruningSettings) -> LTPConfig:
-        """The configuration of ``base`` (BERT or RoBERTa) with pruning added; LTPError for another architecture."""
-        require_supported(base.model_type)
+        """The configuration of ``base`` with pruning added; LTPError for an architecture without an adapter."""
+        layout_class(base.model_type)
         keys = pruning.added_to(base.to_dict())
         del keys["model_type"]  # the class's own
         return cls(**keys)
@@ -49,22 +49,21 @@ class LTPConfig(PreTrainedConfig):
 
     def base_config(self) -> PreTrainedConfig:
         """The base encoder's configuration, as it was before conversion."""
-        require_supported(self.base_model_type)
+        config_class = layout_class(self.base_model_type).config_class
         own = {
             "model_type", "base_model_type", "architectures", "protected_until", "token_keep_rates",
             *vars(PruningSettings()),
         }  # fmt: skip
-        return BASE_CONFIGS[self.base_model_type](**{k: v for k, v in self.to_dict().items() if k not in own})
+        return config_class(**{k: v for k, v in self.to_dict().items() if k not in own})
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what is not there under this name.
+        values = object.__getattribute__(self, "__dict__")
+        encoder = ENCODERS.get(values.get("base_model_type", ""))
+        if encoder is None or encoder.key(name) not in values:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return values[encoder.key(name)]
 
     def pruning(self) -> PruningSettings:
         """The pruning keys, checked; LTPError names a bad one."""
         return PruningSettings(**{name: getattr(self, name) for name in vars(PruningSettings())})
-
-
-def require_supported(model_type: str) -> None:
-    """Raise LTPError unless the architecture has BERT's layer layout and a test here."""
-    if model_type not in BASE_CONFIGS:
-        raise LTPError(
-            f"model_type: {model_type!r} is not supported; expected one of {', '.join(sorted(BASE_CONFIGS))}: "
-            "choose a checkpoint of such an encoder"
-        )

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ltp.common.errors import LTPError
-from ltp.models.configuration import LTPConfig
+from ltp.models.layouts.layout import Layout
 from ltp.models.packing import PackedTokens, count_tokens
 
 
 def embed(
-    embeddings: nn.Module, config: LTPConfig, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+    layout: Layout, encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
 ) -> PackedTokens:
-    """The base model's ``embeddings`` of all valid tokens (T, H), from ids, mask and segments (B, N).
+    """The base model's embeddings of all valid tokens (T, H), from ids, mask and segments (B, N).
 
     Positions count valid tokens only. Raises LTPError for a sentence without tokens.
     """
@@ -24,21 +24,17 @@ def embed(
     indices = valid.nonzero().squeeze(1)  # (T,)
     seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
     positions = (attention_mask != 0).long().cumsum(1).reshape(-1).index_select(0, indices) - 1
-    if config.base_model_type == "roberta":  # RoBERTa's positions start after the padding index
-        positions = positions + config.pad_token_id + 1
     ids = input_ids.reshape(-1).index_select(0, indices)
-    types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, indices)[None]
-    if types is None:
-        types = torch.zeros_like(ids)[None]
-    hidden = embeddings(input_ids=ids[None], token_type_ids=types, position_ids=positions[None])[0]
+    types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, indices)
+    hidden = layout.embed(encoder, ids, torch.zeros_like(ids) if types is None else types, positions)
     lengths = count_tokens(seq_ids, input_ids.shape[0])
     if not lengths.all():
         row = int((lengths == 0).nonzero()[0])
         raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
     protected = None
-    if config.protected_until is not None:
-        protected = protected_lengths(input_ids, attention_mask, config.protected_until)
-    return PackedTokens(hidden, seq_ids, lengths, protected, indices)
+    if layout.config.protected_until is not None:
+        protected = protected_lengths(input_ids, attention_mask, layout.config.protected_until)
+    return PackedTokens(hidden, seq_ids, lengths, protected, indices, positions if layout.needs_positions else None)
 
 
 def protected_lengths(input_ids: Tensor, attention_mask: Tensor, end: int) -> Tensor:

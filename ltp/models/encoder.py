@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ltp.models.blocks import add_and_norm, attend, intermediate
+from ltp.models.blocks import Wanted
+from ltp.models.last_states import ExpectedStates, LastStates
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import soft_mask
 from ltp.models.scores import importance
 
 if TYPE_CHECKING:
-    from ltp.models.modeling import LTPForSequenceClassification
+    from ltp.models.modeling import LTPPreTrainedModel
 
 
 @dataclass
@@ -25,7 +26,8 @@ class Encoded:
     """What the last layer leaves, and what each layer processed.
 
     ``tokens`` are those left after the last layer's decision; with ``first_only`` their ``hidden`` is (B, H), of the
-    first tokens. The rest is as in :class:`ltp.models.output.LTPOutput`.
+    first tokens; without, ``states`` are those of all tokens that came in, dropped ones too. The rest is as in
+    :class:`ltp.models.output.LTPOutput`.
     """
 
     tokens: PackedTokens
@@ -33,43 +35,48 @@ class Encoded:
     ffn_tokens: Tensor  # (B, L)
     kept: Tensor | None  # (B·N,) by each token's index in the padded input
     regulariser: Tensor | None
+    states: Tensor | None = None  # (T, H)
 
 
-def encode(
-    model: LTPForSequenceClassification, tokens: PackedTokens, places: int | None = None, first_only: bool = True
-) -> Encoded:
+def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None = None) -> Encoded:
     """Run embedded tokens through a pruning model's layers, dropping tokens by its rule or weighing them by its masks.
 
-    ``places``: B·N, where each token's number of layers is to be counted. ``first_only``: the last layer computes the
-    first tokens only, which are all that a sentence classifier reads.
+    ``places``: B·N, where each token's number of layers is to be counted. Where the model's head reads the first tokens
+    only, the last layer computes no others.
     """
-    config, heads = model.config, model.heads
+    config, heads, layout, encoder = model.config, model.heads, model.layout, model.encoder
+    first_only, every_token = model.first_only, model.every_token
     original_lengths = tokens.lengths
     soft = model.training and model.soft_temperature is not None
     thresholds, rule = model.thresholds(), None if soft else model.rule()
     linear = model.prepacked.linear_function(tokens.hidden)
+    shared = layout.begin(encoder, tokens, model.prepacked)
     kept = None if places is None else tokens.seq_ids.new_zeros(places)
     regulariser = tokens.hidden.new_zeros(()) if soft else None
+    last_states = LastStates(tokens.hidden) if every_token and not soft else None
+    expected = ExpectedStates(tokens.hidden) if every_token and soft else None
     attention_tokens, ffn_tokens = [], []
 
-    for index, layer in enumerate(model.encoder.encoder.layer):
+    for index, layer in enumerate(layout.layers(encoder)):
         attention_tokens.append(tokens.lengths)
         scored, narrow = soft or rule.needs_scores(index), first_only and index == model.layers - 1
         gram = None
         if scored and config.scoring_mode == "contribution":
-            gram = model.prepacked.head_gram(layer.attention.output.dense, heads)
-        context, received = attend(
-            linear, layer.attention.self, tokens, heads, return_received=scored, gram=gram,
-            first_only=narrow and not scored,
-        )  # fmt: skip
+            gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
+        wanted = Wanted(return_received=scored, gram=gram, first_only=narrow and not scored)
+        context, received = layout.attend(linear, layer, tokens, shared, wanted)
         rows = row_mask = None
         if soft:
             scores = importance(received, heads, config.score_length)
             row_mask = soft_mask(scores, thresholds[index], model.soft_temperature)  # (T,)
+            if expected is not None:
+                expected.weigh(row_mask)
             regulariser = regulariser + row_mask.sum() / (original_lengths.shape[0] * config.score_length)
         elif rule.is_active(index):
             rows = rule.keep_indices(index, received, tokens, original_lengths)
         if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
+            if last_states is not None:
+                last_states.drop(tokens.hidden, rows)
             context = context if narrow and not scored else context.index_select(0, rows)
             tokens = tokens.select(rows)
         ffn_tokens.append(tokens.lengths)
@@ -81,9 +88,13 @@ def encode(
             residual = residual.index_select(0, first)
             context = context if context.shape[0] == len(first) else context.index_select(0, first)
             row_mask = None if row_mask is None else row_mask.index_select(0, first)
-        attended = add_and_norm(linear, layer.attention.output, context, residual)
-        widened = intermediate(linear, layer.intermediate, attended)
-        hidden = add_and_norm(linear, layer.output, widened, attended)
+        hidden = layout.finish(linear, layer, context, residual)
+        if expected is not None:
+            expected.update(hidden)
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
-    return Encoded(tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser)
+    tokens.hidden = layout.end(encoder, tokens.hidden)
+    states = None if expected is None else expected.all()
+    if last_states is not None:
+        states = last_states.all(tokens.hidden)
+    return Encoded(tokens, torch.stack(attention_tokens, 1), torch.stack(ffn_tokens, 1), kept, regulariser, states)

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
+from ltp.models.spans import best_span
 from ltp.results.checkpoint import positions, read_config
 from ltp.results.examples import Sentence, Word
 from ltp.results.manifest import MANIFESTS, METRICS
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
+from ltp.settings.pruning import head_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ltp.models.modeling import LTPForSequenceClassification
+    from ltp.models.modeling import LTPPreTrainedModel
 
 
 Text = str | tuple[str, str]
+NO_ANSWER = "no answer"
 BLANK = "␣"  # shown for a token of blanks only, which RoBERTa's tokenizer makes
 
 
 def explain(
-    model: LTPForSequenceClassification, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int
+    model: LTPPreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int
 ) -> list[Sentence]:
-    """Classify ``texts`` (each a text, or a pair of texts) and count the layers that each word goes through.
+    """Answer ``texts`` (each a text, or a pair of texts) and count the layers that each word goes through.
 
-    ``tokenizer`` must be a fast one, which knows each token's characters. Texts are truncated at ``max_length`` tokens,
-    as in training. Raises LTPError for a text without words.
+    The answer is a label; the labels of words; or, of a question and its passage, the answer found. ``tokenizer`` must
+    be a fast one, which knows each token's characters. Texts are truncated at ``max_length`` tokens, as in training.
+    Raises LTPError for a text without words, and where a question has no passage.
     """
     import torch
 
+    answer_of = {"TokenClassification": _word_labels, "QuestionAnswering": _span}.get(head_of(model.config.to_dict()))
+    questions = answer_of is _span
     for text in texts:
+        if questions and len(_parts(text)) != 2:
+            raise LTPError(f"text: {text!r} alone; expected two, a question and the passage to find its answer in")
         if not all(part.strip() for part in _parts(text)):
             raise LTPError(f"text: {text!r} is empty; expected words")
     model.eval()
     sentences = []
     for text in texts:  # one by one: they are few, and need no padding
         encoded = tokenizer(
-            *_parts(text), truncation=True, max_length=max_length, return_offsets_mapping=True, return_tensors="pt"
-        )
+            *_parts(text), truncation="only_second" if questions else True, max_length=max_length,
+            return_offsets_mapping=True, return_tensors="pt",
+        )  # fmt: skip
         names = ["input_ids", "attention_mask"]
         if "token_type_ids" in encoded and getattr(model.config, "type_vocab_size", 1) > 1:
             names.append("token_type_ids")
         with torch.inference_mode():
             output = model(**{name: encoded[name].to(model.device) for name in names}, return_kept=True)
         words = _words(encoded, _parts(text), output.kept[0].tolist())
-        answer, probability = _answer(model, output.logits[0].float())
+        logits = output.logits[0].float()
+        answer, probability = answer_of(model, logits, encoded, text) if answer_of else _answer(model, logits)
         sentences.append(
             Sentence(
                 texts=_parts(text), words=words, layers=model.config.num_hidden_layers, answer=answer,
@@ -64,12 +77,39 @@ def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else tuple(text)
 
 
-def _answer(model: LTPForSequenceClassification, logits: Any) -> tuple[str, float | None]:
+def _answer(model: LTPPreTrainedModel, logits: Any) -> tuple[str, float | None]:
     """The label and its probability; for a regression the value and None."""
     if model.num_labels == 1:
         return f"{logits[0].item():.2f}", None
     best = int(logits.argmax())
     return str(model.config.id2label[best]), logits.softmax(0)[best].item()
+
+
+def _word_labels(model: LTPPreTrainedModel, logits: Any, encoded: Any, text: Text) -> tuple[str, None]:
+    """The words that are labelled other than O, and with what: a word's label is that of its first token."""
+    (text,), names = _parts(text), model.config.id2label
+    starts = {match.start(): match.group() for match in re.finditer(r"\S+", text)}
+    labels: dict[int, str] = {}
+    for token, (start, end) in enumerate(encoded["offset_mapping"][0].tolist()):
+        if end > start:
+            word = max(place for place in starts if place < end)
+            labels.setdefault(word, str(names[int(logits[token].argmax())]))
+    return labelled_words([starts[place] for place in labels], list(labels.values())), None
+
+
+def labelled_words(words: Sequence[str], labels: Sequence[str]) -> str:
+    """``Paris B-LOC, Texas I-LOC``: the words whose label is not O."""
+    return ", ".join(f"{word} {label}" for word, label in zip(words, labels, strict=True) if label != "O") or "O"
+
+
+def _span(model: LTPPreTrainedModel, logits: Any, encoded: Any, text: Text) -> tuple[str, None]:
+    """The answer in the passage, as it is spelled there."""
+    in_passage = np.array([sequence == 1 for sequence in encoded.sequence_ids(0)])
+    span = best_span(logits[:, 0].numpy(), logits[:, 1].numpy(), in_passage)
+    if span is None:
+        return NO_ANSWER, None
+    offsets = encoded["offset_mapping"][0].tolist()
+    return _parts(text)[1][offsets[span[0]][0] : offsets[span[1]][1]], None
 
 
 def _words(encoded: Any, texts: Sequence[str], kept: Sequence[int]) -> tuple[Word, ...]:
@@ -105,7 +145,7 @@ def _unread(encoded: Any, texts: Sequence[str]) -> int:
     return sum(len(text[end:].strip()) for text, end in zip(texts, ends, strict=True))
 
 
-def load(run: str | Path) -> tuple[LTPForSequenceClassification, PreTrainedTokenizerBase, int]:
+def load(run: str | Path) -> tuple[LTPPreTrainedModel, PreTrainedTokenizerBase, int]:
     """A run's model, tokenizer and maximal length in tokens: what `explain` takes.
 
     ``run`` is a finished or converted run. Raises LTPError for a run that drops no tokens or has no model.

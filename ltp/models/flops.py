@@ -6,47 +6,93 @@ the importance scores are left out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
-def encoder_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int):
+@dataclass(frozen=True)
+class Sizes:
+    """What the cost of an encoder's layers depends on, beside the tokens.
+
+    ``ffn_products``: products of hidden · intermediate that the feed-forward takes a token through: 2, or 3 with a
+    gate. In disentangled attention each token's query (``query_distances``) and key (``key_distances``) is multiplied
+    in each layer with a row for each distance in its sentence, of at most ``distance_rows``. ``reads_all``: the head
+    reads all tokens that are left, not only the first. ``fused_projection``: queries, keys and values come from one
+    product, of all tokens in the last layer too.
+    """
+
+    hidden: int
+    intermediate: int
+    ffn_products: int = 2
+    distance_rows: int = 0
+    query_distances: bool = False
+    key_distances: bool = False
+    reads_all: bool = False
+    fused_projection: bool = False
+
+    @property
+    def ffn(self) -> float:
+        """Multiply-accumulates of the feed-forward for one token."""
+        return float(self.ffn_products * self.hidden * self.intermediate)
+
+    def distances(self, n, queries=None):
+        """Multiply-accumulates with distances in layers of n tokens (…, L), or of fewer ``queries``.
+
+        All of a sentence's tokens enter the first layer, and 2·n − 1 distances are between them.
+        """
+        if not self.distance_rows:
+            return 0.0
+        rows = (2 * n[..., :1] - 1).clip(max=self.distance_rows)
+        queries = n if queries is None else queries
+        return self.hidden * rows * (self.query_distances * queries + self.key_distances * n)
+
+
+def encoder_macs(attention_tokens, ffn_tokens, sizes: Sizes):
     """Multiply-accumulates of the encoder for each sentence (…,).
 
     ``attention_tokens`` and ``ffn_tokens`` (…, L) are the tokens of a sentence that enter each layer's attention,
     and those left for its feed-forward. Per layer, with n and n′ of them:
-    2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward).
+    2·H·n² (scores and context) + 4·H²·n (query, key, value and output projections) + 2·H·I·n′ (feed-forward; with a
+    gate 3·H·I·n′); in disentangled attention with R distances + R·H·n for the queries and as much for the keys (the
+    projections of the distances are products of weights, computed once). Layers with a local window are charged all n²
+    pairs: they are computed and then masked, as in Hugging Face's attention but for flash-attention's kernel.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
-    return (2 * hidden_size * n**2 + 4 * hidden_size**2 * n + 2 * hidden_size * intermediate_size * left).sum(-1)
+    hidden = float(sizes.hidden)
+    return (2 * hidden * n**2 + 4 * hidden**2 * n + sizes.distances(n) + sizes.ffn * left).sum(-1)
 
 
-def executed_macs(attention_tokens, ffn_tokens, hidden_size: int, intermediate_size: int, last_scores: bool):
+def executed_macs(attention_tokens, ffn_tokens, sizes: Sizes, last_scores: bool):
     """Multiply-accumulates that this implementation really computes for each sentence (…,); arguments as above.
 
     Two things are cheaper than in the formula of :func:`encoder_macs`: a token that is dropped is dropped before the
-    attention's output projection, and the last layer computes only what the classifier reads, the first token's row.
-    ``last_scores``: the last layer scores its tokens, for which it needs the attention of all of them.
+    attention's output projection, and the last layer computes only what the classifier reads, which is the first
+    token's row unless the head ``reads_all``. ``last_scores``: the last layer scores its tokens, for which it needs the
+    attention of all of them.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
-    hidden, wide = float(hidden_size), float(intermediate_size)
-    layers = 2 * hidden * n**2 + 3 * hidden**2 * n + (hidden**2 + 2 * hidden * wide) * left
+    hidden = float(sizes.hidden)
+    distances = sizes.distances(n) + np.zeros_like(n)
+    layers = 2 * hidden * n**2 + 3 * hidden**2 * n + distances + (hidden**2 + sizes.ffn) * left
+    if sizes.reads_all:
+        return layers.sum(-1)
     last = n[..., -1]
-    attention = 2 * hidden * last**2 + 3 * hidden**2 * last
+    attention = 2 * hidden * last**2 + 3 * hidden**2 * last + distances[..., -1]
     if not last_scores:
-        attention = 2 * hidden * last + hidden**2 * (2 * last + 1)
-    return layers[..., :-1].sum(-1) + attention + hidden**2 + 2 * hidden * wide
+        queries = last if sizes.fused_projection else 1
+        distances = (sizes.distances(n, queries=1) + np.zeros_like(n))[..., -1]
+        attention = 2 * hidden * last + hidden**2 * (2 * last + queries) + distances
+    return layers[..., :-1].sum(-1) + attention + hidden**2 + sizes.ffn
 
 
-def shares(attention_tokens, ffn_tokens, lengths, hidden_size: int, intermediate_size: int):
-    """(B,) the share of its unpruned FLOPs that each sentence costs; arguments as for :func:`relative_flops`."""
+def shares(attention_tokens, ffn_tokens, lengths, sizes: Sizes):
+    """(B,) the share of its unpruned FLOPs that each sentence costs; arguments as for :func:`summarise`."""
     dense_tokens = np.broadcast_to(np.asarray(lengths)[:, None], np.shape(attention_tokens))
-    pruned = encoder_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size)
-    return pruned / encoder_macs(dense_tokens, dense_tokens, hidden_size, intermediate_size)
+    return encoder_macs(attention_tokens, ffn_tokens, sizes) / encoder_macs(dense_tokens, dense_tokens, sizes)
 
 
-def summarise(
-    attention_tokens, ffn_tokens, lengths, hidden_size: int, intermediate_size: int, last_scores: bool = False
-) -> dict[str, float]:
+def summarise(attention_tokens, ffn_tokens, lengths, sizes: Sizes, last_scores: bool = False) -> dict[str, float]:
     """GFLOPs of a mean sentence, those without pruning, and their ratio (sum over sentences, not mean of ratios).
 
     ``executed_gflops`` are those of :func:`executed_macs`; the others follow the paper's formula, which charges every
@@ -56,9 +102,9 @@ def summarise(
     One multiply-accumulate counts as two floating-point operations.
     """
     dense_tokens = np.broadcast_to(np.asarray(lengths)[:, None], np.shape(attention_tokens))
-    pruned = encoder_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size)
-    executed = executed_macs(attention_tokens, ffn_tokens, hidden_size, intermediate_size, last_scores)
-    dense = encoder_macs(dense_tokens, dense_tokens, hidden_size, intermediate_size)
+    pruned = encoder_macs(attention_tokens, ffn_tokens, sizes)
+    executed = executed_macs(attention_tokens, ffn_tokens, sizes, last_scores)
+    dense = encoder_macs(dense_tokens, dense_tokens, sizes)
     return {
         "gflops": 2e-9 * float(pruned.mean()),
         "dense_gflops": 2e-9 * float(dense.mean()),

@@ -1,4 +1,4 @@
-"""Loading a saved classifier, with or without pruning."""
+"""Loading a saved model, with or without pruning."""
 
 from __future__ import annotations
 
@@ -7,30 +7,52 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from ltp.common.errors import LTPError
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.heads import LTPForQuestionAnswering, LTPForTokenClassification
+from ltp.models.modeling import LTPForSequenceClassification, LTPPreTrainedModel
 from ltp.results.checkpoint import read_config, weight_shapes
 from ltp.results.manifest import MANIFESTS
 from ltp.results.verify import verify_run
-from ltp.settings.pruning import PruningSettings
+from ltp.settings.pruning import HEADS, PruningSettings, head_of
+
+# Head → what loads a model with it, and the class of those that prune.
+MODELS: dict[str, tuple[Any, type[LTPPreTrainedModel]]] = {
+    "SequenceClassification": (AutoModelForSequenceClassification, LTPForSequenceClassification),
+    "TokenClassification": (AutoModelForTokenClassification, LTPForTokenClassification),
+    "QuestionAnswering": (AutoModelForQuestionAnswering, LTPForQuestionAnswering),
+}
 
 
-def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPForSequenceClassification:
-    """A saved classifier in float32 and evaluation mode; a plain Hugging Face one is wrapped without pruning.
+def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -> LTPPreTrainedModel:
+    """A saved model in float32 and evaluation mode; a plain Hugging Face one is wrapped without pruning.
 
-    ``checkpoint`` is a run or a model folder, ``info`` the task.json whose number of labels it must have. Raises
-    LTPError for a damaged run, unreadable files or another number of labels.
+    ``checkpoint`` is a run or a model folder, ``info`` the task.json whose kind and number of labels it must have.
+    Raises LTPError for a damaged run, unreadable files, another kind of model or another number of labels.
     """
-    read_config(Path(checkpoint))  # its errors name the file
+    head = head_of(read_config(Path(checkpoint)))  # its errors name the file
     has_manifest = any((Path(checkpoint) / name).is_file() for name in MANIFESTS)
     if has_manifest and (problems := verify_run(checkpoint)):
         raise LTPError(problems[0])
     weight_shapes(Path(checkpoint))
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
-    if not isinstance(model, LTPForSequenceClassification):
-        model = LTPForSequenceClassification.from_base(model, PruningSettings(prune_mode="none"))
+    loader, pruned = MODELS[head]
+    model = loader.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+    if not isinstance(model, pruned):
+        model = pruned.from_base(model, PruningSettings(prune_mode="none"))
+    expect_kind(checkpoint, head, info)
     if info and model.num_labels != info["num_labels"]:
         raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
     return model.eval()
+
+
+def expect_kind(checkpoint: str | Path, head: str, info: Mapping[str, Any] | None) -> None:
+    """Raise LTPError where a model with this head is not for the kind of task that task.json names."""
+    if info and info["kind"] not in HEADS[head]:
+        raise LTPError(
+            f"{checkpoint}: is a model for {head}, the data are of kind {info['kind']}; choose another of the two"
+        )

@@ -1,41 +1,43 @@
-"""LTPForSequenceClassification: an encoder that drops unimportant tokens from layer to layer.
+"""An encoder that drops unimportant tokens from layer to layer, and the classifier of sentences on it.
+
+The models whose heads read all tokens are in ltp.models.heads.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, L layers, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    BertForSequenceClassification,
-    PreTrainedModel,
-    RobertaForSequenceClassification,
-)
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
-from transformers.models.bert.modeling_bert import BertEmbeddings
-from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
 
 from ltp.common.errors import LTPError
 from ltp.models import pruning as pruners
-from ltp.models.configuration import LTPConfig, require_supported
+from ltp.models.configuration import LTPConfig
 from ltp.models.embedding import embed
-from ltp.models.encoder import encode
+from ltp.models.encoder import Encoded, encode
+from ltp.models.flops import Sizes
+from ltp.models.layouts.registry import LAYOUTS, layout_class
 from ltp.models.output import LTPOutput
+from ltp.models.packing import PackedTokens, mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
+from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
-BASE_MODELS = {"bert": BertForSequenceClassification, "roberta": RobertaForSequenceClassification}
+HALF = (torch.float16, torch.bfloat16)
 
 
-class LTPForSequenceClassification(PreTrainedModel):
-    """A Hugging Face BERT or RoBERTa classifier with learned token pruning.
+class LTPPreTrainedModel(PreTrainedModel):
+    """A Hugging Face model with learned token pruning: all but its head's forward pass.
+
+    ltp.models.layouts has the architectures.
 
     Differences from the base model: the encoder runs on packed tokens; every layer scores its tokens by the attention
     that they receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
@@ -54,10 +56,13 @@ class LTPForSequenceClassification(PreTrainedModel):
     config_class = LTPConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    base_models: ClassVar[Mapping[str, type[PreTrainedModel]]]  # base_model_type -> the library's class
+    every_token: ClassVar[bool] = False  # whether every token has an answer of its own
 
     def __init__(self, config: LTPConfig):
         super().__init__(config)
-        base = BASE_MODELS[config.base_model_type](config.base_config())
+        self.layout = layout_class(config.base_model_type)(config)
+        base = self.base_class(config.base_model_type)(config.base_config())
         for name, module in base.named_children():
             self.add_module(name, module)
         self.num_labels = config.num_labels
@@ -77,17 +82,35 @@ class LTPForSequenceClassification(PreTrainedModel):
         super()._init_weights(module)
         if module is self and self.config.prune_mode == "absolute_threshold":
             init.copy_(self.threshold_deltas, self._initial_thresholds())
-        elif isinstance(module, (BertEmbeddings, RobertaEmbeddings)):
-            init.copy_(module.position_ids, torch.arange(module.position_ids.shape[-1])[None])
-            init.zeros_(module.token_type_ids)
+        else:
+            self.layout.init_buffers(module)
 
     @classmethod
-    def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> LTPForSequenceClassification:
-        """Wrap a Hugging Face classifier; the weights are shared, not copied.
+    def base_class(cls, model_type: str) -> type[PreTrainedModel]:
+        """The library's class with the same head; LTPError where there is none here for the architecture."""
+        if model_type not in cls.base_models:
+            raise LTPError(
+                f"model_type: {model_type!r} has no head here for {cls.__name__.removeprefix('LTPFor')}; expected one "
+                f"of {', '.join(sorted(cls.base_models))}: choose a checkpoint of such an encoder"
+            )
+        return cls.base_models[model_type]
 
-        Raises LTPError for an architecture without BERT's layer layout.
+    @property
+    def first_only(self) -> bool:
+        """Whether the head reads each sentence's first token only."""
+        return not (self.every_token or self.layout.reads_all)
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the cost of the layers depends on."""
+        return replace(self.layout.sizes, reads_all=not self.first_only)
+
+    @classmethod
+    def from_base(cls, base: PreTrainedModel, pruning: PruningSettings) -> Self:
+        """Wrap a Hugging Face model with the same head; the weights are shared, not copied.
+
+        Raises LTPError for an architecture without an adapter.
         """
-        require_supported(base.config.model_type)
         with torch.device("meta"):
             model = cls(LTPConfig.from_base(base.config, pruning))
         for name, module in base.named_children():
@@ -97,10 +120,10 @@ class LTPForSequenceClassification(PreTrainedModel):
         return model.train(base.training)
 
     def to_base(self) -> PreTrainedModel:
-        """The encoder as a plain Hugging Face classifier, without pruning; the weights are shared, not copied."""
+        """A plain Hugging Face model with the same head, without pruning; the weights are shared, not copied."""
         config = self.config.base_config()
         with torch.device("meta"):
-            base = BASE_MODELS[self.config.base_model_type](config)
+            base = self.base_class(self.config.base_model_type)(config)
         for name, _ in list(base.named_children()):
             base.add_module(name, getattr(self, name))
         return base.train(self.training)
@@ -108,7 +131,7 @@ class LTPForSequenceClassification(PreTrainedModel):
     @property
     def encoder(self) -> nn.Module:
         """The base encoder: embeddings and layers, and BERT's pooler."""
-        return getattr(self, self.config.base_model_type)
+        return getattr(self, self.layout.encoder_name)
 
     def _initial_thresholds(self) -> Tensor:
         return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
@@ -155,7 +178,7 @@ class LTPForSequenceClassification(PreTrainedModel):
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
         return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
 
-    def train(self, mode: bool = True) -> LTPForSequenceClassification:
+    def train(self, mode: bool = True) -> Self:
         """As nn.Module's; also drops the prepacked weights."""
         self.prepacked.clear()
         return super().train(mode)
@@ -164,10 +187,15 @@ class LTPForSequenceClassification(PreTrainedModel):
         self.prepacked.clear()  # the weights move, or change their precision
         deltas = getattr(self, "threshold_deltas", None)
         exact = None if deltas is None else deltas.detach().clone()
+        buffers = [(module, dict(module._buffers)) for module in self.modules() if module._buffers]
         super()._apply(*arguments, **options)
-        if exact is not None and self.threshold_deltas.dtype in (torch.float16, torch.bfloat16):
+        if exact is not None and self.threshold_deltas.dtype in HALF:
             # Thresholds of neighbouring layers differ by less than 16 bits resolve.
             self.threshold_deltas.data = exact.to(self.threshold_deltas.device)
+        for module, before in buffers:
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.dtype in HALF:  # frequencies of rotary positions: as above
+                    module._buffers[name] = before[name].to(buffer.device)
         return self
 
     def use_soft_masks(self, temperature: float | None) -> None:
@@ -177,6 +205,11 @@ class LTPForSequenceClassification(PreTrainedModel):
         """
         if temperature is not None and self.config.pruning().is_relative:
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} has no soft masks; expected mean")
+        if temperature is not None and not ENCODERS[self.config.base_model_type].soft_masks:
+            raise LTPError(
+                f"stage soft: {self.config.base_model_type} normalises what enters each layer, which undoes soft "
+                "masks; set a FLOPs target, with scoring_mode relative or contribution"
+            )
         self.soft_temperature = temperature
 
     def train_on_shares(self, shares: Sequence[float] | None) -> None:
@@ -185,6 +218,50 @@ class LTPForSequenceClassification(PreTrainedModel):
         None: what the thresholds or the keep rates of the configuration keep.
         """
         self.trained_shares = shares
+
+    def _encode(
+        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None, return_kept: bool
+    ) -> tuple[Encoded, Tensor]:
+        """Run padded sentences (B, N) through the encoder; with it each token's index (T,) into B·N.
+
+        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens.
+        """
+        if input_ids.shape[0] == 0:
+            return self._encode_nothing(input_ids, return_kept)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids)
+        indices = tokens.indices
+        assert indices is not None  # those that were just embedded have them
+        if not return_kept:
+            tokens.indices = None
+        return encode(self, tokens, input_ids.numel() if return_kept else None), indices
+
+    def _encode_nothing(self, input_ids: Tensor, return_kept: bool) -> tuple[Encoded, Tensor]:
+        words = self.layout.word_embeddings(self.encoder).weight  # for their precision and place
+        hidden = words.new_zeros(0, self.config.hidden_size)
+        no_tokens, counts = input_ids.new_zeros(0), input_ids.new_zeros(0, self.layers)
+        soft = self.training and self.soft_temperature is not None
+        return Encoded(
+            PackedTokens(hidden, no_tokens, no_tokens), counts, counts, no_tokens if return_kept else None,
+            hidden.new_zeros(()) if soft else None, hidden if self.every_token else None,
+        ), no_tokens  # fmt: skip
+
+    @staticmethod
+    def _counts(encoded: Encoded, input_ids: Tensor) -> dict[str, Tensor | None]:
+        """What the outputs of all models say beside loss and logits."""
+        return {
+            "attention_tokens": encoded.attention_tokens,
+            "ffn_tokens": encoded.ffn_tokens,
+            "regulariser": encoded.regulariser,
+            "kept": None if encoded.kept is None else encoded.kept.view_as(input_ids),
+        }
+
+
+class LTPForSequenceClassification(LTPPreTrainedModel):
+    """A Hugging Face classifier of sentences with learned token pruning."""
+
+    base_models: ClassVar = {kind: layout.model_class for kind, layout in LAYOUTS.items()}
 
     def forward(
         self,
@@ -197,49 +274,16 @@ class LTPForSequenceClassification(PreTrainedModel):
     ) -> LTPOutput:
         """Classify padded sentences (B, N); ``labels`` (B,) adds the loss, ``return_kept`` each token's layers.
 
-        No sentences (B = 0) give outputs of that size. Raises LTPError for a sentence without tokens, and where
-        ``return_dict``, which libraries pass, asks for a tuple.
+        No sentences (B = 0) give outputs of that size; the loss, a mean of nothing, is NaN, as torch has it. Raises
+        LTPError for a sentence without tokens, and where ``return_dict``, which libraries pass, asks for a tuple.
         """
         if return_dict is False:
             raise LTPError("return_dict: False asks for a tuple; expected True, this model gives its outputs by name")
-        if input_ids.shape[0] == 0:
-            return self._empty_output(input_ids, labels, return_kept)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        tokens = embed(self.encoder.embeddings, self.config, input_ids, attention_mask, token_type_ids)
-        if not return_kept:
-            tokens.indices = None
-        encoded = encode(self, tokens, input_ids.numel() if return_kept else None)
-        logits = self._classify(encoded.tokens.hidden)
-        return LTPOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            attention_tokens=encoded.attention_tokens,
-            ffn_tokens=encoded.ffn_tokens,
-            regulariser=encoded.regulariser,
-            kept=None if encoded.kept is None else encoded.kept.view_as(input_ids),
-        )
-
-    def _empty_output(self, input_ids: Tensor, labels: Tensor | None, return_kept: bool) -> LTPOutput:
-        """The output for no sentences. The loss, a mean of nothing, is NaN, as torch has it."""
-        no_tokens = self.encoder.embeddings.word_embeddings.weight[:0]  # (0, H), in the weights' precision and place
-        logits = self._classify(no_tokens)
-        counts = input_ids.new_zeros(0, self.layers)
-        soft = self.training and self.soft_temperature is not None
-        return LTPOutput(
-            loss=None if labels is None else self._loss(logits, labels),
-            logits=logits,
-            attention_tokens=counts,
-            ffn_tokens=counts,
-            regulariser=logits.new_zeros(()) if soft else None,
-            kept=torch.zeros_like(input_ids) if return_kept else None,
-        )
-
-    def _classify(self, first: Tensor) -> Tensor:
-        """(B, H) first tokens -> (B, C) logits, by the base model's own head."""
-        if self.config.base_model_type == "bert":
-            return self.classifier(self.dropout(self.bert.pooler(first[:, None])))
-        return self.classifier(first[:, None])
+        encoded, _ = self._encode(input_ids, attention_mask, token_type_ids, return_kept)
+        pooled = mean_of_tokens(encoded.tokens) if self.layout.reads_all else encoded.tokens.hidden
+        logits = self.layout.classify(self, pooled)
+        loss = None if labels is None else self._loss(logits, labels)
+        return LTPOutput(loss=loss, logits=logits, **self._counts(encoded, input_ids))
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.num_labels == 1:

@@ -21,6 +21,7 @@ class PackedTokens:
     lengths: Tensor  # (B,) tokens of each sentence
     protected: Tensor | None = None  # (B,) tokens at each sentence's start that are never dropped; None: one
     indices: Tensor | None = None  # (T,) each token's index in the padded, flattened input (B·N); None if not needed
+    positions: Tensor | None = None  # (T,) each token's place among the sentence's tokens at first; None if not needed
 
     def select(self, rows: Tensor) -> PackedTokens:
         """Only the tokens in ``rows`` (K,), ascending indices into T with every sentence's first token among them."""
@@ -32,7 +33,15 @@ class PackedTokens:
             lengths=count_tokens(seq_ids, sentences),
             protected=self.protected,
             indices=None if self.indices is None else self.indices.index_select(0, rows),
+            positions=None if self.positions is None else self.positions.index_select(0, rows),
         )
+
+
+def mean_of_tokens(tokens: PackedTokens) -> Tensor:
+    """(B, H) the mean of each sentence's tokens."""
+    hidden = tokens.hidden
+    sums = hidden.new_zeros(len(tokens.lengths), hidden.shape[1]).index_add(0, tokens.seq_ids, hidden)
+    return sums / tokens.lengths.to(hidden.dtype)[:, None]
 
 
 def count_tokens(seq_ids: Tensor, sentences: int) -> Tensor:

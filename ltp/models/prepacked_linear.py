@@ -42,6 +42,7 @@ def has_bfloat16() -> bool:
 
 
 DTYPES = (torch.float32, torch.bfloat16) if ON_X86 and has_bfloat16() else (torch.float32,)
+_PLAIN = (nn.Linear, nn.Embedding, nn.LayerNorm)  # layers whose weights say all that they compute
 # The type of `apply_linear` and of what PrepackedWeights.linear_function returns.
 LinearFunction = Callable[..., Sequence[Tensor]]
 
@@ -85,22 +86,24 @@ class _Derived:
 
 @dataclass(frozen=True)
 class _Prepacked(_Derived):
-    """Layers with the same input as one product: prepacked weight (O, I), bias (O,), and each layer's O."""
+    """Layers with the same input as one product: prepacked weight (O, I), bias (O,) or None, and each layer's O."""
 
     weight: Tensor
-    bias: Tensor
+    bias: Tensor | None
     widths: list[int]
 
 
 @dataclass(frozen=True)
-class _Gram(_Derived):
-    """The Gram matrices (A, D, D) of the heads' parts of an attention's output projection."""
+class _Computed(_Derived):
+    """What was computed from weights alone."""
 
-    matrices: Tensor
+    value: Tensor
 
 
 class PrepackedWeights:
-    """The prepacked weights of a model, and its Gram matrices. Not part of its state: copies start without any.
+    """The prepacked weights of a model, and what is computed from weights alone.
+
+    Not part of the model's state: copies start without any.
 
     Each forward pass checks that the weights are still those that were prepacked. It notices an optimiser's step,
     ``load_state_dict``, operations in place and other tensors in their place. Writes that torch does not count, such as
@@ -111,7 +114,7 @@ class PrepackedWeights:
 
     def __init__(self) -> None:
         self._by_layers: dict[tuple[nn.Module, ...], _Prepacked] = {}  # keys: layers that are given the same values
-        self._grams: dict[nn.Module, _Gram] = {}
+        self._computed: dict[tuple[nn.Module, ...], _Computed] = {}
 
     def __reduce__(self) -> tuple[type, tuple]:
         return PrepackedWeights, ()
@@ -119,14 +122,14 @@ class PrepackedWeights:
     def clear(self) -> None:
         """Drop all prepacked weights; the next forward pass prepacks anew."""
         self._by_layers.clear()
-        self._grams.clear()
+        self._computed.clear()
 
     def linear_function(self, values: Tensor) -> LinearFunction:
         """What one forward pass runs linear layers with, for values like these: `apply_linear`, or a faster equal."""
         if torch.compiler.is_compiling():
             return apply_linear
         # With gradients, weights are about to change. Where one has changed, so may have others outside of the samples.
-        derived = [*self._by_layers.items(), *(((layer,), gram) for layer, gram in self._grams.items())]
+        derived = [*self._by_layers.items(), *self._computed.items()]
         if torch.is_grad_enabled() or not all(one.is_current(layers) for layers, one in derived):
             self.clear()
         if torch.is_grad_enabled() and values.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
@@ -135,21 +138,27 @@ class PrepackedWeights:
 
     def head_gram(self, layer: nn.Module, heads: int) -> Tensor:
         """scores.head_gram of an attention's output projection, without gradient; computed once in inference."""
+        return self.computed((layer,), lambda: head_gram(layer.weight.detach(), heads))
+
+    def computed(self, layers: tuple[nn.Module, ...], compute: Callable[[], Tensor]) -> Tensor:
+        """What ``compute`` makes of the weights of ``layers`` and nothing else; in inference it is called once."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
-            return head_gram(layer.weight.detach(), heads)
-        gram = self._grams.get(layer)
-        if gram is None:
-            matrices = head_gram(layer.weight.detach(), heads)
-            if (state := _state([layer], layer.weight.dtype)) is None:
-                return matrices
-            gram = self._grams[layer] = _Gram(state, _samples([layer]), layer.weight.dtype, matrices)
-        return gram.matrices
+            return compute()
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):  # the precision may change
+            return compute()
+        kept = self._computed.get(layers)
+        if kept is None:
+            value, dtype = compute(), layers[0].weight.dtype
+            if (state := _state(layers, dtype)) is None:
+                return value
+            kept = self._computed[layers] = _Computed(state, _samples(layers), dtype, value)
+        return kept.value
 
     def _apply(self, values: Tensor, *layers: nn.Module, gelu: bool = False) -> Sequence[Tensor]:
         """`apply_linear` for supported values."""
         prepacked = self._by_layers.get(layers)
         if prepacked is None:
-            if (state := _state(layers, values.dtype)) is None:
+            if (state := _linear_state(layers, values.dtype)) is None:
                 return apply_linear(values, *layers, gelu=gelu)
             prepacked = self._by_layers[layers] = _prepack(layers, state)
         rows = values.shape[0]
@@ -194,17 +203,26 @@ def _is_supported(values: Tensor) -> bool:
     )
 
 
-def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] | None:
-    """Identities and versions of the layers' weights; None for layers that cannot be prepacked.
+def _linear_state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] | None:
+    """`_state` of linear layers, all with a bias or all without; None for others."""
+    if any(type(layer) is not nn.Linear for layer in layers):
+        return None
+    return _state(layers, dtype) if len({layer._parameters["bias"] is None for layer in layers}) == 1 else None
 
-    Those are all but plain nn.Linear with a bias, in ``dtype`` on the CPU: adapters, other weight classes, hooks, and a
-    ``forward`` replaced on the instance keep their own call.
+
+def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] | None:
+    """Identities and versions of the layers' weights; None for layers from which nothing can be derived once.
+
+    Those are all but plain ones in ``dtype`` on the CPU: adapters, other weight classes, hooks, and a ``forward``
+    replaced on the instance keep their own call.
     """
     state: list[Any] = [_steps]
     for layer in layers:
-        if type(layer) is not nn.Linear or is_wrapped(layer):
+        if type(layer) not in _PLAIN or is_wrapped(layer):
             return None
         for tensor in layer._parameters.values():  # layer.weight is slow: modules look attributes up in Python
+            if tensor is None:  # no bias
+                continue
             if type(tensor) is not nn.Parameter or tensor.dtype != dtype or tensor.device.type != "cpu":
                 return None
             if tensor.is_inference():  # such tensors have no version counter
@@ -214,16 +232,17 @@ def _state(layers: Sequence[nn.Module], dtype: torch.dtype) -> tuple[Any, ...] |
 
 
 def _prepack(layers: Sequence[nn.Module], state: tuple[Any, ...]) -> _Prepacked:
-    weights, biases = ([layer._parameters[name].detach() for layer in layers] for name in ("weight", "bias"))
+    weights = [layer._parameters["weight"].detach() for layer in layers]
+    biases = [layer._parameters["bias"].detach() for layer in layers if layer._parameters["bias"] is not None]
     widths = [weight.shape[0] for weight in weights]
-    packed = PREPACK(torch.cat(weights))
-    return _Prepacked(state, _samples(layers), weights[0].dtype, packed, torch.cat(biases), widths)
+    bias = torch.cat(biases) if biases else None
+    return _Prepacked(state, _samples(layers), weights[0].dtype, PREPACK(torch.cat(weights)), bias, widths)
 
 
 def _samples(layers: Sequence[nn.Module]) -> list[tuple[np.ndarray, bytes]]:
     """Views into a few elements of each weight and bias, and the bytes that they hold now."""
-    tensors = [layer._parameters[name].detach() for name in ("weight", "bias") for layer in layers]
-    views = [_sample(tensor) for tensor in tensors]
+    tensors = [layer._parameters.get(name) for name in ("weight", "bias") for layer in layers]
+    views = [_sample(tensor.detach()) for tensor in tensors if tensor is not None]
     return [(view, view.tobytes()) for view in views]
 
 

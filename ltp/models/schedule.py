@@ -6,34 +6,55 @@ Shapes: B sentences, L layers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from ltp.common.errors import LTPError
 from ltp.models import flops
 
+STAY = 0.1  # share of the tokens that go through all layers where every token has an answer
 FALL = 1.25  # how fast the shares fall from layer to layer; docs/evidence.md compares schedules
 
 
-def shares_for(target: float, layers: int, lengths: np.ndarray, sizes: tuple[int, int]) -> list[float]:
+def shares_for(
+    target: float, layers: int, lengths: np.ndarray, sizes: flops.Sizes, every_token: bool = False
+) -> list[float]:
     """Share of a sentence's tokens left after each layer (L,), for sentences of ``lengths`` (B,) to cost ``target``.
 
-    ``sizes`` are the encoder's hidden and intermediate size. The last layer keeps the first token, which is all that
-    the classifier reads; before it the share after layer l is min(1, c / l^FALL). The first layers so keep all where
-    the target is mild: what is dropped there costs accuracy. At low targets they must drop too, or there would be
-    nothing left for the others. A target that even this costs less than spares the last layer. Raises LTPError for a
-    target that is less than the first layer's attention.
+    The last layer keeps the first token, which is all that most classifiers read; before it the share after layer l is
+    min(1, c / l^FALL). Where the head reads all tokens, the last layer keeps that share too. The first layers so keep
+    all where the target is mild: what is dropped there costs accuracy. At low targets they must drop too, or there
+    would be nothing left for the others. A target that even this costs less than spares the last layer. Where
+    ``every_token`` has an answer of its own, each needs its first layers: see :func:`_deep_shares`. Raises LTPError for
+    a target that is less than the first layer's attention.
     """
+    if every_token:
+        return _deep_shares(solve(partial(_deep_shares, layers=layers), 1.0, target, lengths, sizes), layers)
+    falling = layers if sizes.reads_all else layers - 1
 
     def family(position: float) -> list[float]:  # from 0, all tokens, to 2, first tokens only
-        c = (layers - 1) ** FALL * min(1.0, 2.0 - position)
-        return [*(min(1.0, c / layer**FALL) for layer in range(1, layers)), max(0.0, 1.0 - position)]
+        c = falling**FALL * min(1.0, 2.0 - position)
+        shares = [min(1.0, c / layer**FALL) for layer in range(1, falling + 1)]
+        return shares if sizes.reads_all else [*shares, max(0.0, 1.0 - position)]
 
     return family(solve(family, 2.0, target, lengths, sizes))
 
 
+def _deep_shares(position: float, layers: int) -> list[float]:
+    """Shares (L,) where every token has an answer: all go through the first layers, and then most leave.
+
+    ``position`` from 0, all tokens, to 1, first tokens only, is how far the depth at which tokens leave has come down.
+    They leave over a third of the layers. A tenth stays to the end, so that every layer has a threshold to learn.
+    """
+    width = layers / 3
+    depth = (1.0 - position) * (layers + width)
+    stay = STAY * min(1.0, depth)
+    return [min(1.0, max(stay, (depth - layer) / width)) for layer in range(1, layers + 1)]
+
+
 def solve(
-    family: Callable[[float], Sequence[float]], end: float, target: float, lengths: np.ndarray, sizes: tuple[int, int]
+    family: Callable[[float], Sequence[float]], end: float, target: float, lengths: np.ndarray, sizes: flops.Sizes
 ) -> float:
     """The position, from 0 to ``end``, at which a family of falling shares costs ``target``, by bisection.
 
@@ -52,7 +73,7 @@ def solve(
     return high
 
 
-def cost(shares: Sequence[float], lengths: np.ndarray, sizes: tuple[int, int]) -> float:
+def cost(shares: Sequence[float], lengths: np.ndarray, sizes: flops.Sizes) -> float:
     """Relative FLOPs of sentences of ``lengths`` (B,) that keep ``shares`` (L,) of their tokens after each layer."""
     tokens = np.maximum(np.outer(lengths, [1.0, *shares]), 1.0)  # the first token stays: (B, L + 1)
-    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, *sizes)["relative"]
+    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, sizes)["relative"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ltp.oneshot import agreement, ranking
 from ltp.oneshot.texts import Texts
-from ltp.training.trainer import as_predictions
+from ltp.training.outputs import as_predictions
 
 
 def compare_answers(kept: Texts, texts: Sequence[str], logits: np.ndarray, pruned: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ltp.common.errors import LTPError
-from ltp.models.configuration import require_supported
+from ltp.models.layouts.registry import layout_class
 from ltp.results.checkpoint import WEIGHTS, positions, read_config, weight_shapes
 from ltp.text.encoder import resolve_model
 from ltp.text.tokenizer import load_tokenizer
@@ -55,7 +55,7 @@ def load_original(model: str | Path | PreTrainedModel, tokenizer: Any = None) ->
         if not type(model).__name__.endswith(CLASSIFIER):
             raise LTPError(f"model: {type(model).__name__} has no classifier; expected a …{CLASSIFIER}")
         loaded, name = copy.deepcopy(model).float(), Path(model.config.name_or_path).name or type(model).__name__
-    require_supported(loaded.config.model_type)
+    layout_class(loaded.config.model_type)  # raises for an architecture that has none
     if loaded.config.problem_type == "multi_label_classification":
         raise LTPError(f"model: {name} gives several labels for a text; expected one that gives one class or number")
     if not getattr(tokenizer, "is_fast", False):

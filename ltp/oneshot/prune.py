@@ -39,7 +39,8 @@ from ltp.training.callbacks import Diverged
 from ltp.training.environment import environment
 from ltp.training.evaluation import evaluate
 from ltp.training.model_card import front_matter
-from ltp.training.trainer import LTPTrainer, as_predictions
+from ltp.training.outputs import as_predictions
+from ltp.training.trainer import LTPTrainer
 
 LOGITS = "answers.safetensors"
 REPORT, DATA = "report.json", "data"

@@ -10,12 +10,16 @@ import numpy as np
 
 from ltp.common.errors import LTPError
 from ltp.models import flops
+from ltp.models.configuration import LTPConfig
+from ltp.models.layouts.registry import layout_class
 from ltp.oneshot.original import Original
 from ltp.settings.oneshot import PruneSettings
+from ltp.settings.pruning import PruningSettings
 from ltp.settings.tasks import Task
 from ltp.text.cleaning import clean, clean_text, keys
 from ltp.text.local import read_local
-from ltp.text.prepare import to_dataset, tokenise
+from ltp.text.prepare import to_dataset
+from ltp.text.tokenise import tokenise
 from ltp.text.types import Table
 
 if TYPE_CHECKING:
@@ -119,7 +123,7 @@ def make_texts(original: Original, table: Table, settings: PruneSettings) -> Tex
         _check_room(frame, task, original, max_length, table.name)
     with_types = task.is_pair and (getattr(original.model.config, "type_vocab_size", 1) or 1) > 1
     unlabelled = frame.drop(columns="label") if labelled else frame
-    rows = to_dataset(tokenise(unlabelled, original.tokenizer, max_length, with_types, table.name))
+    rows = to_dataset(tokenise(unlabelled, original.tokenizer, max_length, with_types, table.name, task))
     texts = Texts(task, frame, rows, max_length, labelled)
     _check_lengths(texts, original, settings, table.name)
     if texts.queries is not None and (found := len(set(texts.queries))) < MIN_QUERIES:
@@ -174,7 +178,8 @@ def _check_lengths(texts: Texts, original: Original, settings: PruneSettings, na
 
 def least_flops(texts: Texts, original: Original, protect: str) -> float:
     """The share of the FLOPs that is left where the first layer drops all that may be dropped."""
-    config, lengths = original.model.config, np.asarray(texts.rows["length"])
+    config = LTPConfig.from_base(original.model.config, PruningSettings())
+    lengths = np.asarray(texts.rows["length"])
     kept = np.ones_like(lengths)
     if protect != "none":
         end = original.tokenizer.sep_token_id
@@ -182,7 +187,7 @@ def least_flops(texts: Texts, original: Original, protect: str) -> float:
     layers = config.num_hidden_layers
     attention = np.stack([lengths, *[kept] * (layers - 1)], 1)
     ffn = np.stack([kept] * layers, 1)
-    return flops.summarise(attention, ffn, lengths, config.hidden_size, config.intermediate_size)["relative"]
+    return flops.summarise(attention, ffn, lengths, layout_class(config.base_model_type)(config).sizes)["relative"]
 
 
 def divide(texts: Texts, kept: int, train: int) -> tuple[Texts, Texts]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import canonical_sha256, file_sha256, first_line
+from ltp.results.encoders import ENCODERS, config_value, encoder_type
 
-SUPPORTED_MODEL_TYPES = ("bert", "roberta")
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -55,10 +55,8 @@ def check_checkpoint(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     folder = Path(folder)
     config = read_config(folder)
     model_type = config.get("model_type")
-    if model_type not in SUPPORTED_MODEL_TYPES:
-        raise LTPError(
-            f"{folder / 'config.json'}: model_type is {model_type!r}; supported: {', '.join(SUPPORTED_MODEL_TYPES)}"
-        )
+    if model_type not in ENCODERS:
+        raise LTPError(f"{folder / 'config.json'}: model_type is {model_type!r}; supported: {', '.join(ENCODERS)}")
     require_tokenizer(folder)
     if weights:
         _check_weights(folder, config)
@@ -74,9 +72,9 @@ def require_tokenizer(folder: Path) -> None:
 def positions(config: Mapping[str, Any]) -> int:
     """Longest sequence, in tokens, that a checkpoint of this config takes."""
     rows = int(config.get("max_position_embeddings") or 512)
-    model_type = config.get("base_model_type") or config.get("model_type")  # of a pruning model, its encoder's
     # RoBERTa counts its positions from padding_idx + 1, so that many rows are never used.
-    return rows - int(config.get("pad_token_id", 1)) - 1 if model_type == "roberta" else rows
+    encoder = ENCODERS.get(encoder_type(config) or "")
+    return rows - int(config.get("pad_token_id", 1)) - 1 if encoder and encoder.padded_positions else rows
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -141,15 +139,16 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
     """The weights are there, complete, and of the shape and depth that the config states."""
     shapes = weight_shapes(folder)
-    embeddings = next((key for key in shapes if key.endswith("embeddings.word_embeddings.weight")), None)
-    expected = [config.get("vocab_size"), config.get("hidden_size")]
+    encoder = ENCODERS[config["model_type"]]
+    embeddings = next((key for key in shapes if key.endswith(encoder.words)), None)
+    expected = [config.get("vocab_size"), config.get(encoder.word_size) or config_value(config, "hidden_size")]
     if embeddings is None or shapes[embeddings] != expected:
         found = "none" if embeddings is None else shapes[embeddings]
         raise LTPError(
             f"{folder}: word embeddings {found}, expected {expected} by config.json; not a matching checkpoint"
         )
-    last = int(config.get("num_hidden_layers") or 0) - 1
-    if not any(key.endswith(f"encoder.layer.{last}.output.dense.weight") for key in shapes):
+    last = int(config_value(config, "num_hidden_layers") or 0) - 1
+    if not any(key.endswith(encoder.layer.format(last)) for key in shapes):
         raise LTPError(f"{folder}: weights of layer {last + 1} of {last + 1} are missing; not a matching checkpoint")
 
 

@@ -20,8 +20,8 @@ class DataInfo(TypedDict):
 
     schema: int
     task: str
-    kind: str  # classification or regression
-    label_names: list[str] | None  # None for a regression
+    kind: str  # one of ltp.settings.tasks.KINDS
+    label_names: list[str] | None  # None for a regression and for spans
     num_labels: int
     metrics: list[str]
     primary_metric: str
@@ -43,6 +43,7 @@ class DataInfo(TypedDict):
     seal: NotRequired[str]
     tokenizer_sha256: NotRequired[str]  # the next two likewise
     inputs: NotRequired[dict[str, str]]  # local file → sha256
+    beyond_max_length: NotRequired[dict[str, int]]  # split → words, or first answers, cut off; of tokens and spans
 
 
 def longest(info: Mapping[str, Any]) -> int:

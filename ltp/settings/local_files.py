@@ -10,14 +10,28 @@ from ltp.settings.tasks import Task
 FORMATS = {
     ".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "json lines", ".json": "json lines", ".parquet": "parquet",
 }  # fmt: skip
+# What a suffix means in tasks of these kinds: a line a word with its labels in columns (CoNLL), or SQuAD's JSON.
+_COLUMNS = (".conll", ".bio", ".iob", ".iob2", ".txt", ".tsv", ".train", ".testa", ".testb")
+_LISTS = {suffix: FORMATS[suffix] for suffix in (".jsonl", ".parquet")}
+FORMATS_OF = {
+    "tokens": dict.fromkeys(_COLUMNS, "columns") | {".json": FORMATS[".json"]} | _LISTS,
+    "spans": {".json": "squad"} | _LISTS,
+}
+# CoNLL-2003's own names end in their split: eng.train, eng.testa, eng.testb.
+SPLIT_SUFFIXES = {"train": ".train", "validation": ".testa", "test": ".testb"}
 # Our name of a split → the stems that files of it go by. GLUE's download says dev; msr_paraphrase_* are MRPC's own.
 STEMS = {
-    "train": ("train", "msr_paraphrase_train"),
-    "validation": ("validation", "dev", "valid", "val"),
+    "train": ("train", "msr_paraphrase_train", "train-v1.1", "train-v2.0"),
+    "validation": ("validation", "dev", "valid", "val", "dev-v1.1", "dev-v2.0"),
     "validation_matched": ("validation_matched", "dev_matched"),
     "validation_mismatched": ("validation_mismatched", "dev_mismatched"),
     "test": ("test", "msr_paraphrase_test"),
 }
+
+
+def formats(task: Task) -> dict[str, str]:
+    """Suffix → format of the files that a task's text is read from."""
+    return FORMATS_OF.get(task.kind, FORMATS)
 
 
 def split_name(stem: str) -> str:
@@ -44,8 +58,8 @@ def split_files(path: Path, task: Task) -> dict[str, Path]:
     names = filter(None, (task.download_folder, task.name))
     folder = next((path / name for name in names if (path / name).is_dir()), path)
     files: dict[str, Path] = {}
-    for split, stems in STEMS.items():
-        found = [file for file in sorted(folder.iterdir()) if file.stem in stems and file.suffix.lower() in FORMATS]
+    for split in STEMS:
+        found = [file for file in sorted(folder.iterdir()) if _is_of(split, file, task)]
         if len(found) > 1 and {file.stem for file in found} == {"train", "msr_paraphrase_train"}:
             found = [file for file in found if file.stem == "train"]  # MRPC's folder has both; train leaves dev out
         if len(found) > 1 and {file.stem for file in found} == {"test", "msr_paraphrase_test"}:
@@ -59,11 +73,18 @@ def split_files(path: Path, task: Task) -> dict[str, Path]:
         there = ", ".join(sorted(file.name for file in folder.iterdir())[:8]) or "nothing"
         raise LTPError(
             f"path: {folder} of task {task.name} holds {there}; expected train and validation (or dev) files of "
-            f"{', '.join(FORMATS)}, or name one file"
+            f"{', '.join(formats(task))}, or name one file"
         )
     if task.validation_split not in files and "validation" in files:
         files[task.validation_split] = files.pop("validation")
     return files
+
+
+def _is_of(split: str, file: Path, task: Task) -> bool:
+    """Whether a file is a task's text of a split, by its name."""
+    suffix = file.suffix.lower()
+    named = file.stem in STEMS[split] or suffix == SPLIT_SUFFIXES.get(split)
+    return named and suffix in formats(task)
 
 
 def text_files(path: Path, task: Task) -> list[Path]:

@@ -14,7 +14,24 @@ SCORING_MODES = ("mean", "relative", "contribution")
 # Thresholds of the scores that are relative to the sentence (all but mean), which are logarithms: at or below the
 # first a layer drops nothing, at or above the second all but the first token. Neither need score its tokens.
 KEEP_ALL, KEEP_FIRST = -100.0, 100.0
+# What a model ends in, as its architecture's name has it → the kinds of tasks that it is for; the first is the default.
+HEADS = {
+    "SequenceClassification": ("classification", "regression"),
+    "TokenClassification": ("tokens",),
+    "QuestionAnswering": ("spans",),
+}
 PRUNE_MODES = ("none", "absolute_threshold", "rising_threshold", "threshold", "topk")
+
+
+def head_of(config: Mapping[str, Any]) -> str:
+    """What a model with this config.json ends in: a key of HEADS."""
+    architecture = next(iter(config.get("architectures") or ()), "")
+    return next((head for head in HEADS if architecture.endswith(head)), next(iter(HEADS)))
+
+
+def head_for(kind: str) -> str:
+    """What a model for a kind of task ends in: a key of HEADS."""
+    return next(head for head, kinds in HEADS.items() if kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class PruningSettings:
         """The keys of a base encoder's config.json with pruning added: those of a model that prunes."""
         keys = {key: value for key, value in base.items() if key not in ("model_type", "architectures")}
         return {
-            "architectures": ["LTPForSequenceClassification"],
+            "architectures": [f"LTPFor{head_of(base)}"],
             "model_type": "ltp",
             "base_model_type": base["model_type"],
             **keys,

@@ -12,19 +12,38 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 
-KINDS = ("classification", "regression")
-# `mean` is the mean of the others in a task's list, as GLUE reports pairs of metrics.
 CLASSIFICATION_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 REGRESSION_METRICS = ("pearson", "spearman")
-METRICS = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS, "mean")
+TOKEN_METRICS = ("entity_f1", "token_accuracy")
+SPAN_METRICS = ("answer_f1", "exact_match")
+# Kind of a task → the metrics that score it. Those of `tokens` have a label for each word of a text (CoNLL's form),
+# those of `spans` a question and a passage that holds its answer, or none (SQuAD 2.0's form).
+METRICS_OF = {
+    "classification": CLASSIFICATION_METRICS,
+    "regression": REGRESSION_METRICS,
+    "tokens": TOKEN_METRICS,
+    "spans": SPAN_METRICS,
+}
+KINDS = tuple(METRICS_OF)
+# `mean` is the mean of the others in a task's list, as GLUE reports pairs of metrics.
+METRICS = (*CLASSIFICATION_METRICS, *REGRESSION_METRICS, *TOKEN_METRICS, *SPAN_METRICS, "mean")
+# Metrics of a task that names none; `mean` or else the first is its primary one. And the columns of a custom task of
+# a kind for which they have usual names: the Hub's.
+DEFAULT_METRICS = {
+    "classification": ("accuracy",),
+    "regression": ("pearson", "spearman", "mean"),
+    "tokens": TOKEN_METRICS,
+    "spans": SPAN_METRICS,
+}
+DEFAULT_COLUMNS = {"tokens": (("tokens",), "ner_tags"), "spans": (("question", "context"), "answers")}
 
 
 @dataclass(frozen=True)
 class Task:
     """A labelled text task.
 
-    ``labels`` are the class names in the order of their numbers; None for regression, and for a custom task whose
-    labels are to be read off its training split. ``primary_metric`` is the one that operating points are picked by.
+    ``labels`` are the class names in the order of their numbers; None for regression and spans, and for a custom task
+    whose labels are to be read off its training split. ``primary_metric`` is what operating points are picked by.
     """
 
     name: str
@@ -51,10 +70,15 @@ class Task:
         return len(self.text_columns) == 2
 
     @property
+    def has_labels(self) -> bool:
+        """Whether what is predicted is one of several named classes."""
+        return self.kind in ("classification", "tokens")
+
+    @property
     def num_labels(self) -> int | None:
-        """Width of the classifier: 1 for regression; None while the labels are still to be read off the data."""
-        if self.kind == "regression":
-            return 1
+        """Width of the classifier: 1 for regression, 2 for spans; None while labels are to be read off the data."""
+        if not self.has_labels:
+            return 1 if self.kind == "regression" else 2  # of an answer, its first and its last token
         return len(self.labels) if self.labels is not None else None
 
 
@@ -70,19 +94,22 @@ def _check(task: Task) -> None:
         raise LTPError(f"text_columns: task {name} names a column twice: {columns}; expected different columns")
     if task.kind not in KINDS:
         raise LTPError(f"kind: {task.kind!r} of task {name} is not one of {', '.join(KINDS)}")
+    if (task.kind == "tokens" and task.is_pair) or (task.kind == "spans" and not task.is_pair):
+        due = "one column, of words" if task.kind == "tokens" else "two columns, of questions and of passages"
+        raise LTPError(f"text_columns: {list(task.text_columns)} of task {name}, kind {task.kind}; expected {due}")
     if task.labels is not None:
-        if task.kind == "regression":
-            raise LTPError(f"labels: task {name} is a regression; leave labels out, or set kind: classification")
+        if not task.has_labels:
+            what = "a regression" if task.kind == "regression" else "of kind spans"
+            raise LTPError(f"labels: task {name} is {what}; leave labels out, or set kind: classification")
         if len(task.labels) < 2 or len(set(task.labels)) != len(task.labels):
             raise LTPError(f"labels: {list(task.labels)} of task {name}; expected two or more different names")
-    fitting = CLASSIFICATION_METRICS if task.kind == "classification" else REGRESSION_METRICS
+    fitting = METRICS_OF[task.kind]
     for metric in task.metrics:
         if metric not in METRICS:
             raise LTPError(f"metrics: {metric!r} of task {name} is unknown; expected some of {', '.join(METRICS)}")
         if metric not in (*fitting, "mean"):
-            raise LTPError(
-                f"metrics: {metric} does not fit task {name}, a {task.kind}; choose from {', '.join(fitting)}"
-            )
+            what = f"a {task.kind}" if task.kind in ("classification", "regression") else f"of kind {task.kind}"
+            raise LTPError(f"metrics: {metric} does not fit task {name}, {what}; choose from {', '.join(fitting)}")
     if not set(task.metrics) - {"mean"} or len(set(task.metrics)) != len(task.metrics):
         raise LTPError(f"metrics: {list(task.metrics)} of task {name}; expected different ones, not `mean` alone")
     if "f1" in task.metrics and task.labels is not None and len(task.labels) != 2:
@@ -130,6 +157,13 @@ TASKS: dict[str, Task] = {
         Task("rotten_tomatoes", ("text",), labels=_SENTIMENT),
         Task("imdb", ("text",), labels=_SENTIMENT),
         Task("bbc_news", ("text",), labels=("business", "entertainment", "politics", "sports", "tech")),
+        Task(
+            "conll2003", ("tokens",), "ner_tags", "tokens", metrics=TOKEN_METRICS, primary_metric="entity_f1",
+            labels=("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"),
+        ),
+        Task(
+            "squad_v2", ("question", "context"), "answers", "spans", metrics=SPAN_METRICS, primary_metric="answer_f1"
+        ),
     )
 }  # fmt: skip
 
@@ -146,8 +180,8 @@ def get_task(
 ) -> Task:
     """The task of this name: from the table, with what is given here in the place of its own, or a custom one.
 
-    A custom task needs ``text_columns``; without ``metrics`` it is scored by accuracy, or, a regression, by Pearson's
-    and Spearman's correlations and their mean. Raises LTPError for an unknown name and for what does not fit together.
+    A custom task needs ``text_columns``, unless it is of a kind in DEFAULT_COLUMNS; without ``metrics`` it is scored by
+    those of DEFAULT_METRICS. Raises LTPError for an unknown name and for what does not fit together.
     """
     given: dict[str, Any] = {"label_column": label_column, "kind": kind, "primary_metric": primary_metric}
     given = {key: value for key, value in given.items() if value is not None}
@@ -157,6 +191,9 @@ def get_task(
         if values is not None:
             given[key] = tuple(map(str, values))
     known = TASKS.get(name)
+    if known is None and kind in DEFAULT_COLUMNS:
+        columns, label = DEFAULT_COLUMNS[kind]
+        given = {"text_columns": columns, "label_column": label} | given
     if known is None and "text_columns" not in given:
         raise LTPError(
             f"task: {name!r} is unknown; expected one of {', '.join(TASKS)}, or a custom task, which names its "
@@ -170,7 +207,7 @@ def get_task(
         )
     new_kind = given.get("kind", known.kind if known else "classification")
     if "metrics" not in given and (known is None or new_kind != known.kind):
-        given["metrics"] = ("accuracy",) if new_kind == "classification" else ("pearson", "spearman", "mean")
+        given["metrics"] = DEFAULT_METRICS.get(new_kind, ())
     if known is not None and new_kind != known.kind and "labels" not in given:
         given["labels"] = None
     if "metrics" in given and "primary_metric" not in given:
@@ -183,6 +220,6 @@ def task_title(name: str) -> str:
     known = TASKS[name].download_folder if name in TASKS else None
     return (
         known
-        or {"imdb": "IMDb", "bbc_news": "BBC News"}.get(name)
+        or {"imdb": "IMDb", "bbc_news": "BBC News", "conll2003": "CoNLL-2003", "squad_v2": "SQuAD 2.0"}.get(name)
         or (name.replace("_", " ").title() if name.islower() else name)
     )

@@ -6,7 +6,7 @@ Everything that would fail in a later stage is found here, and reported by table
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +25,16 @@ def is_labelled(table: Table, task: Task) -> bool:
     """Whether a split has labels: GLUE's test splits lack the column, or hide it behind -1."""
     if task.label_column not in table.frame.columns:
         return False
-    return not all(_label_text(value) in ("-1", None) for value in _distinct(table, task))
+    if task.kind in ("tokens", "spans"):  # lists, whose content is checked later
+        return True
+    return not all(label_text(value) in ("-1", None) for value in _distinct(table, task))
 
 
 def with_labels(task: Task, train: Table) -> Task:
     """The task with its class names: its own, or else those that the training table declares or holds."""
-    if task.kind == "regression" or task.labels is not None:
+    if not task.has_labels or task.labels is not None:
         return task
-    _expect_columns(train, task)
+    expect_columns(train, task)
     names = train.label_names.get(task.label_column) or _found_labels(train, task)
     return replace(task, labels=tuple(names))
 
@@ -42,7 +44,7 @@ def clean(table: Table, task: Task) -> pd.DataFrame:
 
     Raises LTPError for missing columns, empty text, missing labels, and labels that the task does not have.
     """
-    _expect_columns(table, task)
+    expect_columns(table, task)
     if table.frame.empty:
         raise LTPError(f"{table.name}: no rows; expected labelled examples")
     return clean_text(table, task).assign(label=_labels(table, task))
@@ -55,14 +57,14 @@ def clean_text(table: Table, task: Task) -> pd.DataFrame:
     """
     import pandas as pd
 
-    _expect_columns(table, task, labelled=False)
+    expect_columns(table, task, labelled=False)
     if table.frame.empty:
         raise LTPError(f"{table.name}: no rows; expected texts")
     texts = [table.frame[column].tolist() for column in task.text_columns]
     for column, values in zip(task.text_columns, texts, strict=True):
         for row, value in enumerate(values, 1):
             if not (isinstance(value, str) and (value.strip() or task.may_lack_text)):
-                raise _not_text(value, f"{table.name}, row {row}: {column}")
+                raise not_text(value, f"{table.name}, row {row}: {column}")
     return pd.DataFrame(dict(zip(("text", "text_pair"), texts, strict=False)))
 
 
@@ -77,7 +79,8 @@ def _plain(texts: pd.Series) -> pd.Series:
     return texts.map(lambda text: " ".join(text.casefold().split()))
 
 
-def _expect_columns(table: Table, task: Task, labelled: bool = True) -> None:
+def expect_columns(table: Table, task: Task, labelled: bool = True) -> None:
+    """Raise LTPError where a table lacks a column that the task names."""
     there = list(map(str, table.frame.columns))
     expected = [("text_columns", name) for name in task.text_columns]
     for key, column in [*expected, *([("label_column", task.label_column)] if labelled else [])]:
@@ -87,7 +90,7 @@ def _expect_columns(table: Table, task: Task, labelled: bool = True) -> None:
             )
 
 
-def _not_text(value: Any, where: str) -> LTPError:
+def not_text(value: Any, where: str) -> LTPError:
     """What is wrong with a value that should be a text."""
     if isinstance(value, str) or _is_missing(value):
         return LTPError(f"{where} is empty; give it text or remove the row")
@@ -100,13 +103,13 @@ def _labels(table: Table, task: Task) -> Any:
     """The label column as numbers; each distinct value is looked at once."""
     import numpy as np
 
-    read = _score if task.kind == "regression" else _class_number
+    read = _score if task.kind == "regression" else class_number
     values, numbers = table.frame[task.label_column].tolist(), {}
     for value in _distinct(table, task):
         try:
             numbers[value] = read(value, task)
         except LTPError as error:
-            row = next(row for row, other in enumerate(values, 1) if _label_text(other) == _label_text(value))
+            row = next(row for row, other in enumerate(values, 1) if label_text(other) == label_text(value))
             raise LTPError(f"{table.name}, row {row}: {task.label_column} {error}") from None
     dtype = np.float32 if task.kind == "regression" else np.int64
     return np.array([numbers[value] for value in values], dtype=dtype)
@@ -120,10 +123,10 @@ def _distinct(table: Table, task: Task) -> list[Any]:
         raise LTPError(f"{table.name}: {task.label_column} holds lists or objects, expected one label a row") from None
 
 
-def _class_number(value: Any, task: Task) -> int:
+def class_number(value: Any, task: Task) -> int:
     """Number of a class given by its name or its number. Names come first, so classes may be named 1 to 5."""
     names = task.labels or ()
-    text = _label_text(value)
+    text = label_text(value)
     if text is None:
         raise LTPError("is missing; label the row or remove it")
     if text in names:
@@ -150,7 +153,7 @@ def _score(value: Any, task: Task) -> float:
 
 def _found_labels(table: Table, task: Task) -> list[str]:
     """Distinct labels of a table, in order: numbers by value, names by the alphabet."""
-    names = sorted({text for text in map(_label_text, _distinct(table, task)) if text is not None})
+    names = sorted({text for text in map(label_text, _distinct(table, task)) if text is not None})
     if _all(int, names):
         names.sort(key=int)
     elif _all(float, names):
@@ -158,12 +161,17 @@ def _found_labels(table: Table, task: Task) -> list[str]:
         raise LTPError(
             f"{table.name}: {task.label_column} holds {odd}, which is no class; for scores set kind: regression"
         )
+    expect_class_count(names, table, task)
+    return names
+
+
+def expect_class_count(names: Sequence[str], table: Table, task: Task) -> None:
+    """Raise LTPError where the different labels of a table are too few or too many to be classes."""
     if not 2 <= len(names) <= MAX_CLASSES:
         raise LTPError(
             f"{table.name}: {task.label_column} has {len(names)} different labels, expected 2 to {MAX_CLASSES}; "
             "name the right column in label_column"
         )
-    return names
 
 
 def _all(kind: type, names: Iterable[str]) -> bool:
@@ -173,7 +181,7 @@ def _all(kind: type, names: Iterable[str]) -> bool:
         return False
 
 
-def _label_text(value: Any) -> str | None:
+def label_text(value: Any) -> str | None:
     """A label as text: 1, 1.0 (pandas' way with gaps) and "1" are one label; None where there is none."""
     if _is_missing(value):
         return None

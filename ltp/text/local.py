@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256, first_line
-from ltp.settings.local_files import FORMATS, is_saved, saved_files, split_files, split_name
+from ltp.settings.local_files import formats, is_saved, saved_files, split_files, split_name
 from ltp.settings.tasks import Task
+from ltp.text.annotated_files import read_columns, read_squad
 from ltp.text.types import Source, Table, table_of
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ def _origin(path: Path, files: dict[str, Path]) -> dict[str, Any]:
 
 def _read_file(path: Path, task: Task, name: str) -> Table:
     """One file as a table, its columns under the task's names."""
-    if path.suffix.lower() not in FORMATS:
-        raise LTPError(f"path: {path} ends in {path.suffix!r}; expected {', '.join(FORMATS)}")
+    known = formats(task)
+    if path.suffix.lower() not in known:
+        raise LTPError(f"path: {path} ends in {path.suffix!r}; expected {', '.join(known)}")
     try:
-        frame = READERS[FORMATS[path.suffix.lower()]](path, task)
+        frame = READERS[known[path.suffix.lower()]](path, task)
     except LTPError:
         raise
     except UnicodeDecodeError as error:
@@ -121,6 +123,8 @@ READERS: dict[str, Callable[[Path, Task], Any]] = {
     "csv": _read_csv,
     "json lines": _read_json_lines,
     "parquet": _read_parquet,
+    "columns": read_columns,
+    "squad": read_squad,
 }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,17 @@ from ltp.results.checkpoint import checkpoint_files, positions, read_config
 from ltp.results.dataset import INFO, SCHEMA, TOKENIZER, split_size
 from ltp.settings.data import DataSettings
 from ltp.settings.local_files import text_files
-from ltp.settings.tasks import Task
 from ltp.text.encoder import encoder_source, resolve_model, resolved_commit
 from ltp.text.sources import read_source
 from ltp.text.splitting import SPLITS, split_examples
+from ltp.text.tokenise import count_beyond, expect_short_questions, tokenise
 from ltp.text.tokenizer import load_tokenizer, tokenizer_sha256
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
 
-_CHUNK = 10_000  # examples tokenised at a time, so that lists of Python integers stay small
+    from ltp.settings.tasks import Task
 
 
 def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
@@ -50,6 +50,9 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(model)
     # Where the tokenizer knows no limit of its own, a pipeline would run past the model's positions.
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions(config))
+    if task.kind == "spans":
+        for split, frame in frames.items():
+            expect_short_questions(frame["text"].tolist(), tokenizer, settings.max_length, split)
     with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
     about = DataOrigin(
         model=settings.model,
@@ -96,13 +99,14 @@ def write_data(
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(str(output / TOKENIZER))
-    digest, counts, means = hashlib.sha256(), {}, {}
+    digest, counts, means, beyond = hashlib.sha256(), {}, {}, {}
     for split, table in splits:
         if split != "train":  # in order of length, batches waste no padding
             table = table.take(table["length"].to_numpy().argsort(kind="stable"))
         _update(digest, split, table)
         _save(table, output / split)
         counts[split], means[split] = len(table), float(table["length"].to_numpy().mean())
+        beyond[split] = count_beyond(table, task)
     info = {
         "schema": SCHEMA,
         "task": task.name,
@@ -125,6 +129,7 @@ def write_data(
         "split_seed": about.split_seed,
         "examples": counts,
         "mean_length": means,
+        **({"beyond_max_length": beyond} if task.kind in ("tokens", "spans") else {}),
         "files": {split: split_size(output / split) for split in counts},
         "fingerprint": digest.hexdigest(),
         "sha256": {str(path.relative_to(output)): file_sha256(path) for path in _checked_files(output)},
@@ -153,46 +158,13 @@ def _cut_and_tokenise(
 
     name = f"{task.name} {split}"
     if not split.startswith("test") or not settings.test_max_lengths:
-        return tokenise(frame, tokenizer, settings.max_length, with_types, name)
+        return tokenise(frame, tokenizer, settings.max_length, with_types, name, task)
     # At random, so that a cut has nothing to do with a label.
     rng = np.random.default_rng([settings.split_seed, *map(ord, split)])
     cuts = rng.permutation(np.resize(settings.test_max_lengths, len(frame)))
     return pa.concat_tables(
-        tokenise(frame[cuts == cut], tokenizer, int(cut), with_types, name) for cut in np.unique(cuts)
+        tokenise(frame[cuts == cut], tokenizer, int(cut), with_types, name, task) for cut in np.unique(cuts)
     )
-
-
-def tokenise(frame: pd.DataFrame, tokenizer: Any, max_length: int, with_types: bool, name: str) -> Any:
-    """A pyarrow table of examples: input_ids (token_type_ids), labels, length, text (text_pair).
-
-    ``frame`` is that of :func:`ltp.text.cleaning.clean`; without labels the table has none. ``name`` is for the
-    progress bar.
-    """
-    import numpy as np
-    import pyarrow as pa
-    from tqdm.auto import tqdm
-
-    columns = [frame[name].tolist() for name in ("text", "text_pair") if name in frame]
-    names = ["input_ids", "token_type_ids"] if with_types else ["input_ids"]
-    chunks: dict[str, list[Any]] = {name: [] for name in names}
-    lengths: list[int] = []
-    quiet = len(frame) <= _CHUNK or not sys.stderr.isatty()
-    for start in tqdm(range(0, len(frame), _CHUNK), desc=f"tokenising {name}", disable=quiet):
-        encoded = tokenizer(
-            *(column[start : start + _CHUNK] for column in columns),
-            truncation=True, max_length=max_length, return_token_type_ids=with_types, return_attention_mask=False,
-        )  # fmt: skip
-        lengths += map(len, encoded["input_ids"])
-        for name in names:
-            chunks[name].append(np.concatenate([np.asarray(ids, dtype=np.int32) for ids in encoded[name]]))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    arrays = {name: pa.ListArray.from_arrays(offsets, np.concatenate(parts)) for name, parts in chunks.items()}
-    if "label" in frame:
-        arrays["labels"] = pa.array(frame["label"].to_numpy())
-    arrays["length"] = pa.array(np.asarray(lengths, dtype=np.int32))
-    for name, values in zip(("text", "text_pair"), columns, strict=False):
-        arrays[name] = pa.array(values, type=pa.string())
-    return pa.table(arrays)
 
 
 def to_dataset(table: Any) -> datasets.Dataset:
@@ -215,14 +187,18 @@ def _save(table: Any, folder: Path) -> None:
 
 
 def _update(digest: Any, split: str, table: Any) -> None:
-    """Add a split's token ids and labels to the fingerprint, the same on any machine."""
+    """Add a split's token ids, labels and answers to the fingerprint, the same on any machine."""
     digest.update(f"{split} {len(table)} ".encode())
     for name in ("length", "input_ids", "token_type_ids"):
         if name in table.column_names:
             values = table[name].combine_chunks()
             values = values if name == "length" else values.flatten()
             digest.update(values.to_numpy(zero_copy_only=False).astype("<i4").tobytes())
-    labels = table["labels"].to_numpy()
+    if "answers" in table.column_names:
+        digest.update(json.dumps(table["answers"].to_pylist()).encode())
+    of_words = "word_labels" if "word_labels" in table.column_names else "labels"
+    labels = table[of_words].combine_chunks()
+    labels = (labels.flatten() if labels.type.num_fields else labels).to_numpy(zero_copy_only=False)
     digest.update(labels.astype("<f4" if labels.dtype.kind == "f" else "<i8").tobytes())
 
 

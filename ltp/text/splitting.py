@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ltp.common.errors import LTPError
 from ltp.settings.data import DataSettings
 from ltp.settings.tasks import Task
+from ltp.text.annotated import clean_questions, clean_words, with_word_labels
 from ltp.text.cleaning import clean, is_labelled, keys, with_labels
 from ltp.text.sources import read_source
-from ltp.text.stratify import cut, halve, strata, take
+from ltp.text.stratify import cut, cut_groups, halve, strata, take
 from ltp.text.types import Source, Table
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Frames = dict[str, "pd.DataFrame"]
 
 SPLITS = ("train", "validation", "test", "test_mismatched")
+# Kinds whose labels are no column of single values → what checks their tables.
+_CLEAN = {"tokens": clean_words, "spans": clean_questions}
 
 
 def check_text(settings: DataSettings) -> None:
@@ -34,7 +37,8 @@ def split_examples(source: Source, settings: DataSettings) -> tuple[Task, Frames
     """Check a source's examples and divide them as the settings ask.
 
     Returns the task with its class names; the splits, in the order of SPLITS, with the columns of
-    ``ltp.text.cleaning.clean``; where the test split comes from (a key of SELECTION_NOTES); notes on repeated texts.
+    ``ltp.text.cleaning.clean`` or of what cleans the task's kind; where the test split comes from (a key of
+    SELECTION_NOTES); notes on repeated texts.
     """
     task = settings.get_task()
     if "train" not in source.tables:
@@ -42,8 +46,9 @@ def split_examples(source: Source, settings: DataSettings) -> tuple[Task, Frames
         raise LTPError(f"task {task.name}: its text has the splits {there}; expected one named train")
     labelled = {name: table for name, table in source.tables.items() if is_labelled(table, task)}
     selection = settings.test or _selection(labelled, task)
-    task = with_labels(task, source.tables["train"])
-    frames = {split: clean(source.tables[name], task) for split, name in _wanted(selection, labelled, task).items()}
+    task = (with_word_labels if task.kind == "tokens" else with_labels)(task, source.tables["train"])
+    checked = _CLEAN.get(task.kind, clean)
+    frames = {split: checked(source.tables[name], task) for split, name in _wanted(selection, labelled, task).items()}
     for split in ("test", "test_mismatched"):
         if split in frames:
             frames[split] = _limit(frames[split], split, settings.test_examples, settings)
@@ -95,6 +100,8 @@ def _from_one_piece(
     asked = {} if "test" in frames else {"test": settings.test_examples}
     asked["validation"] = settings.validation_examples
     sizes = {name: size or max(1, len(whole) // 10) for name, size in asked.items()}
+    if "group" in whole:
+        return frames | _cut_groups(whole, sizes, task, settings), notes
     sizes["train"] = settings.train_examples or max(1, len(whole) - sum(sizes.values()))
     if sum(sizes.values()) > len(whole):
         listed = " + ".join(f"{size} {name}" for name, size in sizes.items())
@@ -105,13 +112,32 @@ def _from_one_piece(
     return frames | {name: whole.iloc[part] for name, part in zip(sizes, parts, strict=True)}, notes
 
 
+def _cut_groups(whole: pd.DataFrame, sizes: Mapping[str, int], task: Task, settings: DataSettings) -> Frames:
+    """Parts of a text in one piece with no article, or passage, in two of them; ``sizes`` are of all but train."""
+    wanted: dict[str, int | None] = {**sizes, "train": settings.train_examples}
+    parts = cut_groups(whole["group"], list(wanted.values()), settings.split_seed)
+    for (name, size), part in zip(wanted.items(), parts, strict=True):
+        if len(part) < (size or 1):
+            raise LTPError(
+                f"{name}_examples: {size or 'some'} asked, task {task.name} has {len(part)} left in articles or "
+                "passages of no other split; ask for fewer of them"
+            )
+    return {name: whole.iloc[part] for name, part in zip(wanted, parts, strict=True)}
+
+
 def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettings) -> tuple[Frames, dict[str, Any]]:
     """The source's own splits; the validation split is halved, or also serves as test split, as ``selection`` says."""
     import numpy as np
 
     validation, test = frames["validation"], frames.get("test")
     if selection == "half":
-        first, second = halve(strata(validation["label"], task.kind), keys(validation), settings.split_seed)
+        together = validation["group"] if "group" in validation else keys(validation)
+        first, second = halve(strata(validation["label"], task.kind), together, settings.split_seed)
+        if not len(second):
+            raise LTPError(
+                f"test: half of the validation split of task {task.name}, which holds a single text or article; add "
+                "text, or set test: validation"
+            )
         validation, test = validation.iloc[first], validation.iloc[second]
         test = _limit(test, "test", settings.test_examples, settings)
     validation = _limit(validation, "validation", settings.validation_examples, settings)
@@ -147,7 +173,9 @@ def _expect_enough(split: str, asked: int, there: int, task: Task) -> None:
 
 def _expect_classes(train: pd.DataFrame, task: Task) -> None:
     """Every class can be learned: the training split has an example of each."""
-    seen = set(train["label"])
+    if not task.has_labels:
+        return
+    seen = set(train["label"].explode() if task.kind == "tokens" else train["label"])
     for number, name in enumerate(task.labels or ()):
         if number not in seen:
             raise LTPError(

@@ -12,9 +12,14 @@ _BINS = 10  # strata of a regression: tenths of its scores
 
 
 def strata(labels: Any, kind: str) -> np.ndarray:
-    """(N,) stratum of each example: its class, or which tenth of the scores it belongs to."""
+    """(N,) stratum of each example: its class, or which tenth of the scores it belongs to.
+
+    Of questions it is whether there is an answer; sentences with a label for each word are all alike.
+    """
     import numpy as np
 
+    if kind in ("tokens", "spans"):
+        return np.array([kind == "spans" and len(label) > 0 for label in labels], dtype=np.int64)
     labels = np.asarray(labels)
     if kind == "classification":
         return labels.astype(np.int64)
@@ -59,6 +64,28 @@ def cut(groups: np.ndarray, sizes: list[int], seed: int) -> list[np.ndarray]:
     for place, size in enumerate(sizes):
         part, pool = take(groups, pool, size, np.random.default_rng([seed, place]))
         parts.append(part)
+    return parts
+
+
+def cut_groups(keys: Any, sizes: list[int | None], seed: int) -> list[np.ndarray]:
+    """Disjoint index arrays of these sizes, with no key in two of them; None takes all that is left.
+
+    Keys are taken in random order until they hold as many examples as are asked for; what the last one holds beyond
+    that is left out. A part is shorter where the keys do not suffice.
+    """
+    import numpy as np
+    import pandas as pd
+
+    codes, unique = pd.factorize(np.asarray(keys, dtype=object))
+    rng, parts, taken = np.random.default_rng([seed, len(sizes)]), [], 0
+    order = rng.permutation(len(unique))
+    counts = np.bincount(codes, minlength=len(unique))[order].cumsum()
+    for size in sizes:
+        before = counts[taken - 1] if taken else 0
+        end = len(order) if size is None else min(len(order), int(np.searchsorted(counts, before + size)) + 1)
+        members = np.flatnonzero(np.isin(codes, order[taken:end]))
+        parts.append(rng.permutation(members)[:size])
+        taken = end
     return parts
 
 

@@ -31,9 +31,8 @@ def table_of(dataset: Any, name: str) -> Table:
     """A split of a `datasets.Dataset` as a table, with the class names that it declares."""
     import datasets
 
+    inner = {column: getattr(feature, "feature", feature) for column, feature in dataset.features.items()}  # of lists
     declared = {
-        column: tuple(feature.names)
-        for column, feature in dataset.features.items()
-        if isinstance(feature, datasets.ClassLabel)
+        column: tuple(feature.names) for column, feature in inner.items() if isinstance(feature, datasets.ClassLabel)
     }
     return Table(name, dataset.with_format(None).to_pandas(), declared)

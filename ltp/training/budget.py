@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ltp.models.calibration import calibrate
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.schedule import shares_for
 from ltp.settings.training import TrainingSettings
 from ltp.training.collator import pad
@@ -32,7 +32,7 @@ class Budget:
     below what is possible on this text.
     """
 
-    def __init__(self, model: LTPForSequenceClassification, split: Any, settings: TrainingSettings) -> None:
+    def __init__(self, model: LTPPreTrainedModel, split: Any, settings: TrainingSettings) -> None:
         self.model, self.seed = model, settings.seed
         self.target = settings.flops_target or 1.0
         self.least = settings.least_flops_target or self.target
@@ -42,8 +42,8 @@ class Budget:
 
     def shares(self, target: float) -> list[float]:
         """(L,) share of its tokens that each layer leaves, for the sample to cost ``target``."""
-        lengths, config = [len(example["input_ids"]) for example in self.examples], self.model.config
-        return shares_for(target, self.model.layers, lengths, (config.hidden_size, config.intermediate_size))
+        lengths = [len(example["input_ids"]) for example in self.examples]
+        return shares_for(target, self.model.layers, lengths, self.model.sizes, self.model.every_token)
 
     def draw(self, step: int) -> float:
         """The target of a step: evenly distributed on a logarithmic scale, the same whenever seed and step are."""

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ltp.models.heads import IGNORED, PADDING_LOGIT
+
 
 class Collator:
     """Pads a batch and sorts it by length: packed attention wastes least where neighbours are about as long."""
 
-    def __init__(self, pad_token_id: int, regression: bool, teacher: Tensor | None = None):
-        self.pad_token_id, self.regression, self.teacher = pad_token_id, regression, teacher
+    def __init__(self, pad_token_id: int, kind: str, teacher: Tensor | Sequence[Tensor] | None = None):
+        """``kind`` is the task's; ``teacher`` the dense model's outputs: (rows, C), or (tokens, C) for each row."""
+        self.pad_token_id, self.kind, self.teacher = pad_token_id, kind, teacher
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Examples with ``input_ids``, ``labels`` and perhaps ``token_type_ids`` and ``row`` -> (B, N) tensors."""
@@ -23,10 +26,24 @@ class Collator:
             examples = sorted(examples, key=lambda example: len(example["input_ids"]))
         labels = [example["labels"] for example in examples]
         batch = pad(examples, self.pad_token_id)
-        batch["labels"] = torch.tensor(labels, dtype=torch.float if self.regression else torch.long)
+        if self.kind == "tokens":
+            batch["labels"] = pad_rows([torch.tensor(row) for row in labels], IGNORED)
+        elif self.kind == "spans":
+            batch["start_positions"], batch["end_positions"] = torch.tensor(labels).unbind(1)
+        else:
+            batch["labels"] = torch.tensor(labels, dtype=torch.float if self.kind == "regression" else torch.long)
         if self.teacher is not None and "row" in examples[0]:
-            batch["teacher_logits"] = self.teacher[[example["row"] for example in examples]]
+            rows = [example["row"] for example in examples]
+            if isinstance(self.teacher, Tensor):
+                batch["teacher_logits"] = self.teacher[rows]
+            else:
+                batch["teacher_logits"] = pad_rows([self.teacher[row] for row in rows], PADDING_LOGIT)
         return batch
+
+
+def pad_rows(rows: Sequence[Tensor], value: float) -> Tensor:
+    """(B, N, …) of rows (n, …), with ``value`` after each row's end."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
 
 
 def pad(examples: Sequence[Mapping[str, Any]], pad_token_id: int, length: int = 0) -> dict[str, Tensor]:

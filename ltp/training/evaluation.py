@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional
 from transformers.utils import logging as transformers_logging
 
 from ltp.common.errors import LTPError
+from ltp.common.io import plain
 from ltp.models import flops
 from ltp.models.loading import load_pruned
 from ltp.settings.training import TrainingSettings
@@ -21,7 +20,8 @@ from ltp.text.dataset import load
 from ltp.text.tokenizer import check_tokenizer
 from ltp.training.callbacks import Diverged
 from ltp.training.metrics import compute_metrics
-from ltp.training.trainer import LTPTrainer, as_predictions, make_trainer
+from ltp.training.outputs import mean_loss, read_outputs, read_predictions
+from ltp.training.trainer import LTPTrainer, make_trainer
 
 
 def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,35 +31,30 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
     metrics.json, and ``predictions``. Raises Diverged where the model's outputs are not finite.
     """
     compute_in_fp32(trainer)
-    config, regression = trainer.model.config, info["kind"] == "regression"
+    config, kind = trainer.model.config, info["kind"]
     metrics: dict[str, Any] = {}
     costs: dict[str, Any] = {}
     predictions: dict[str, Any] = {}
     layers: dict[str, Any] = {}
     for name, split in splits.items():
         found = trainer.predict(split, metric_key_prefix=name)
-        outputs: Any = found.predictions
-        logits, attention_tokens, ffn_tokens = outputs
-        loss = _mean_loss(logits, found.label_ids, regression)
+        logits, attention_tokens, ffn_tokens = read_outputs(found.predictions, split, kind)
+        loss = mean_loss(kind, logits, found.label_ids)
         if not (math.isfinite(loss) and np.isfinite(logits).all()):
             raise Diverged(f"the outputs on the {name} split are not finite numbers")
-        predicted = as_predictions(logits, regression)
-        metrics[name] = {**compute_metrics(info, predicted, found.label_ids), "loss": loss}
+        answers = read_predictions(kind, logits, found.label_ids, split, info)
+        metrics[name] = {**compute_metrics(info, answers["predictions"], answers["labels"]), "loss": loss}
         costs[name] = flops.summarise(
             attention_tokens,
             ffn_tokens,
             split["length"],
-            config.hidden_size,
-            config.intermediate_size,
+            trainer.model.sizes,
             trainer.model.rule().needs_scores(config.num_hidden_layers - 1),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
-        share = flops.shares(
-            attention_tokens, ffn_tokens, split["length"], config.hidden_size, config.intermediate_size
-        )
+        share = flops.shares(attention_tokens, ffn_tokens, split["length"], trainer.model.sizes)
         predictions[name] = {
-            "labels": found.label_ids.tolist(),
-            "predictions": predicted.tolist(),
+            **plain(answers),
             "lengths": list(split["length"]),
             "relative_flops": share.round(5).tolist(),
         }
@@ -84,8 +79,8 @@ def compute_in_fp32(trainer: LTPTrainer) -> None:
 def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, Any]:
     """Scores, FLOPs and tokens per layer of a saved model on every split but the training's.
 
-    ``checkpoint`` is a model that prunes, or a plain BERT or RoBERTa classifier. Raises LTPError where it does not
-    fit the data, as where its tokenizer is another one, or its outputs are not finite.
+    ``checkpoint`` is a model that prunes, or a plain one with the head of the task. Raises LTPError where
+    it does not fit the data, as where its tokenizer is another one, or its outputs are not finite.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # loading takes a moment
@@ -100,11 +95,3 @@ def evaluate_checkpoint(checkpoint: str | Path, data: str | Path) -> dict[str, A
             raise LTPError(f"{checkpoint}: {reason}; train it anew") from None
     del found["predictions"]
     return found
-
-
-def _mean_loss(logits: np.ndarray, labels: np.ndarray, regression: bool) -> float:
-    """The exact mean over sentences; the library's own weights the last, smaller batch too much."""
-    outputs, wanted = torch.from_numpy(logits), torch.from_numpy(labels)
-    if regression:
-        return functional.mse_loss(outputs[:, 0], wanted).item()
-    return functional.cross_entropy(outputs, wanted).item()

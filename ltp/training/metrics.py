@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ltp.analysis.ratios import RATIOS
 from ltp.common.errors import LTPError
 from ltp.settings.tasks import Task
 
@@ -16,18 +17,22 @@ def compute_metrics(task: Task | Mapping[str, Any], predictions: Any, labels: An
     """Score predictions against labels by the task's own metrics, as fractions.
 
     ``task`` is a Task or the information in task.json. ``predictions`` are (N,) classes or scores, or (N, C) logits;
-    ``labels`` (N,). Constant predictions score 0 in correlations and F1, not NaN. Raises LTPError for no examples,
-    for different numbers of them, and for predictions that are not finite.
+    ``labels`` (N,). Of kind tokens both are N lists of label names, one a word; of kind spans ``predictions`` are N
+    texts and ``labels`` N lists of right answers (none: the passage does not answer the question). Constant
+    predictions score 0 in correlations and F1, not NaN. Raises LTPError for no examples, for different numbers of
+    them, and for predictions that are not finite.
     """
     import numpy as np
 
     kind, names = (task.kind, task.metrics) if isinstance(task, Task) else (task["kind"], task["metrics"])
-    predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if predictions.ndim == 2:
-        predictions = predictions.argmax(1) if kind == "classification" else predictions[:, 0]
+    lists = kind in ("tokens", "spans")
+    if not lists:
+        predictions, labels = np.asarray(predictions), np.asarray(labels)
+        if predictions.ndim == 2:
+            predictions = predictions.argmax(1) if kind == "classification" else predictions[:, 0]
     if len(labels) == 0 or len(predictions) != len(labels):
         raise LTPError(f"predictions: {len(predictions)} for {len(labels)} labels; expected as many, and at least one")
-    if not np.isfinite(predictions).all():
+    if not lists and not np.isfinite(predictions).all():
         raise LTPError("predictions: some are not finite numbers; the training diverged, try a lower learning rate")
     scores = {name: float(_FUNCTIONS[name](labels, predictions)) for name in names if name != "mean"}
     if "mean" in names:
@@ -71,6 +76,18 @@ def _correlation(function: str, labels: np.ndarray, predictions: np.ndarray) -> 
     return float(value) if np.isfinite(value) else 0.0
 
 
+def _entity_f1(labels: Sequence[list[str]], predictions: Sequence[list[str]]) -> float:
+    from seqeval.metrics import f1_score
+
+    return f1_score(labels, predictions, zero_division=0)
+
+
+def _sums(metric: str, labels: Sequence[Any], predictions: Sequence[Any]) -> float:
+    """A metric of ltp.analysis.ratios."""
+    above, below = map(sum, zip(*map(RATIOS[metric], labels, predictions), strict=True))
+    return above / below if below else 0.0
+
+
 _FUNCTIONS: dict[str, Callable[..., float]] = {
     "accuracy": _accuracy,
     "f1": _f1,
@@ -78,4 +95,8 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
     "matthews": _matthews,
     "pearson": lambda labels, predictions: _correlation("pearsonr", labels, predictions),
     "spearman": lambda labels, predictions: _correlation("spearmanr", labels, predictions),
+    "entity_f1": _entity_f1,
+    "token_accuracy": lambda labels, predictions: _sums("token_accuracy", labels, predictions),
+    "answer_f1": lambda labels, predictions: _sums("answer_f1", labels, predictions),
+    "exact_match": lambda labels, predictions: _sums("exact_match", labels, predictions),
 }

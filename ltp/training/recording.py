@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
-from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.modeling import LTPPreTrainedModel
 from ltp.results.checkpoint import WEIGHTS
 from ltp.results.dataset import TOKENIZER
 from ltp.results.manifest import METRICS
@@ -106,7 +106,7 @@ def record_failure(
 
 def record_run(
     stage: Stage,
-    model: LTPForSequenceClassification,
+    model: LTPPreTrainedModel,
     info: Mapping[str, Any],
     metrics: Mapping[str, Any],
     predictions: Mapping[str, Any],
@@ -115,7 +115,7 @@ def record_run(
     """Write the checkpoint, the predictions and, last, metrics.json; returns what that holds.
 
     The checkpoint is a plain Hugging Face one after the base stage, one that prunes after the others.
-    ``train_logits`` are (examples, C), in the order of the training split.
+    ``train_logits`` are those of ltp.training.outputs.predict_train.
     """
     output = stage.output
     model.use_soft_masks(None)

@@ -16,6 +16,7 @@ from ltp.training import distributed
 from ltp.training.budget import Budget
 from ltp.training.callbacks import Diverged, tensorboard_logs
 from ltp.training.evaluation import evaluate
+from ltp.training.outputs import predict_train
 from ltp.training.precision import require_precision, resolve_precision
 from ltp.training.recording import TENSORBOARD, record_failure, record_run, remove_results, run_metadata
 from ltp.training.resuming import last_checkpoint, prepare_state, seconds_trained
@@ -78,7 +79,7 @@ def train(stage: Stage) -> dict[str, Any]:
             metadata["budget"] = budget.meet(trainer)
         trained = time.monotonic()
         # Before the evaluation, which leaves the precision of the training: no figure rests on these outputs.
-        train_logits = trainer.predict(splits["train"]).predictions[0] if stage.save_train_logits else None
+        train_logits = predict_train(trainer, splits["train"], info["kind"]) if stage.save_train_logits else None
         # Soft runs only lead to hard runs: they are scored on the split that settings are picked by.
         names = ["validation"] if stage.name == "soft" else [name for name in splits if name != "train"]
         evaluated = evaluate(trainer, {name: splits[name] for name in names}, info)

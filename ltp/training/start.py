@@ -9,23 +9,24 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
 
 from ltp.common.errors import LTPError
 from ltp.models.configuration import LTPConfig
-from ltp.models.modeling import LTPForSequenceClassification
-from ltp.results.checkpoint import weight_shapes
+from ltp.models.loading import MODELS, expect_kind
+from ltp.models.modeling import LTPPreTrainedModel
+from ltp.results.checkpoint import read_config, weight_shapes
+from ltp.results.encoders import ENCODERS, encoder_type
 from ltp.results.manifest import CONVERSION, METRICS, read_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
-from ltp.settings.pruning import THRESHOLDS, PruningSettings
+from ltp.settings.pruning import THRESHOLDS, PruningSettings, head_for, head_of
 from ltp.settings.training import TrainingSettings
 from ltp.text.encoder import encoder_record, resolve_model
 from ltp.text.tokenizer import check_tokenizer
 from ltp.training.recording import TRAIN_LOGITS
 from ltp.training.stage import Stage
 
-# The layer of a classification head whose rows are the labels, in BERT and in RoBERTa.
+# The layer of a classification head whose rows are the labels, of sentences or tokens: most have BERT's name.
 HEADS = ("classifier.weight", "classifier.out_proj.weight")
 
 
@@ -58,36 +59,38 @@ def resolve_start(stage: Stage, info: Mapping[str, Any]) -> tuple[Path, str, dic
     return folder, check_tokenizer(folder, stage.data, info), encoder
 
 
-def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSequenceClassification:
+def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPPreTrainedModel:
     """The model in ``folder``, ready for the stage: with its masks, and only the parameters that are to be trained.
 
     A base encoder that has a classification head for another number of labels gets a new one.
     """
     settings = stage.settings
+    loader, pruned = MODELS[head_for(info["kind"])]
     options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if settings.dropout is not None:
-        options |= {"hidden_dropout_prob": settings.dropout, "attention_probs_dropout_prob": settings.dropout}
+        options |= dict.fromkeys(ENCODERS[encoder_type(read_config(folder))].dropout, settings.dropout)
     if stage.name == "base":
         if settings.flops_target is not None:
             raise LTPError("flops_target: the base stage drops no tokens; leave it out")
         names = info["label_names"] or [f"LABEL_{index}" for index in range(info["num_labels"])]
-        if (labels := _labels_of_head(folder)) not in (None, len(names)):
+        if info["kind"] != "spans" and (labels := _labels_of_head(folder)) not in (None, len(names)):
             print(
                 f"{stage.checkpoint}: has a classification head for {labels} labels, the data have {len(names)}; "
                 "training starts with a new head",
                 file=sys.stderr,
             )
             options["ignore_mismatched_sizes"] = True
-        base = AutoModelForSequenceClassification.from_pretrained(
+        base = loader.from_pretrained(
             folder,
             num_labels=info["num_labels"],
             id2label=dict(enumerate(names)),
             label2id={name: index for index, name in enumerate(names)},
             **options,
         )
-        model = LTPForSequenceClassification.from_base(base, PruningSettings(prune_mode="none"))
+        model = pruned.from_base(base, PruningSettings(prune_mode="none"))
         return _freeze(model, settings)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, **options)
+    expect_kind(folder, head_of(read_config(folder)), info)
+    model = loader.from_pretrained(folder, **options)
     if not isinstance(model.config, LTPConfig):
         found = model.config.model_type
         raise LTPError(f"{folder}: model_type is {found!r}, expected 'ltp'; run `ltp convert` first")
@@ -107,9 +110,9 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPForSeq
     return _freeze(model, settings)
 
 
-def _freeze(model: LTPForSequenceClassification, settings: TrainingSettings) -> LTPForSequenceClassification:
+def _freeze(model: LTPPreTrainedModel, settings: TrainingSettings) -> LTPPreTrainedModel:
     """The model, its word embeddings without gradients where the settings ask for it."""
-    model.encoder.embeddings.word_embeddings.weight.requires_grad_(not settings.freeze_embeddings)
+    model.layout.word_embeddings(model.encoder).weight.requires_grad_(not settings.freeze_embeddings)
     return model
 
 
@@ -120,7 +123,7 @@ def _labels_of_head(folder: Path) -> int | None:
 
 
 def load_teacher(stage: Stage, info: Mapping[str, Any]) -> tuple[dict[str, str] | None, torch.Tensor | None]:
-    """The dense run that is learned from, and its outputs on the training split (examples, C); None without one.
+    """The dense run that is learned from, and its outputs on the training split (see predict_train); None without one.
 
     Raises LTPError where the teacher is missing, or was trained on other data than ``info`` describes.
     """

@@ -18,6 +18,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from ltp.common.errors import LTPError
+from ltp.models.heads import IGNORED
 from ltp.settings.pruning import THRESHOLDS
 from ltp.settings.training import TrainingSettings
 from ltp.training import distributed
@@ -52,7 +53,7 @@ class LTPTrainer(Trainer):
         loss = outputs.loss
         if teacher_logits is not None:
             share = self.settings.distillation
-            loss = (1 - share) * loss + share * distillation_loss(outputs.logits, teacher_logits)
+            loss = (1 - share) * loss + share * distillation_loss(outputs.logits, teacher_logits, inputs.get("labels"))
         if outputs.regulariser is not None:
             loss = loss + self.lambda_now() * outputs.regulariser
         return (loss, outputs) if return_outputs else loss
@@ -101,8 +102,17 @@ class LTPTrainer(Trainer):
         return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
 
-def distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Cross-entropy of the outputs (B, C) against the dense model's probabilities; squared error for C = 1."""
+def distillation_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Cross-entropy of the outputs (B, C) against the dense model's probabilities; squared error for C = 1.
+
+    Outputs (B, N, C) of all tokens are compared where ``labels`` (B, N) has a label; without labels, as for the first
+    and the last token of an answer, over the N tokens.
+    """
+    if logits.ndim == 3 and labels is not None:
+        labelled = labels != IGNORED
+        logits, teacher_logits = logits[labelled], teacher_logits[labelled]
+    elif logits.ndim == 3:
+        logits, teacher_logits = (side.transpose(1, 2).flatten(0, 1) for side in (logits, teacher_logits))
     if logits.shape[-1] == 1:
         return functional.mse_loss(logits, teacher_logits)
     return functional.cross_entropy(logits, teacher_logits.softmax(-1))
@@ -151,11 +161,6 @@ def training_arguments(settings: TrainingSettings, state_dir: Path, data_seed: i
     return arguments
 
 
-def as_predictions(logits: np.ndarray, regression: bool) -> np.ndarray:
-    """(B,) classes, or values for a regression, from logits (B, C)."""
-    return logits[:, 0] if regression else logits.argmax(-1)
-
-
 def make_trainer(
     model: PreTrainedModel,
     train_split: Any,
@@ -167,17 +172,21 @@ def make_trainer(
 ) -> LTPTrainer:
     """A trainer for a model that prunes, on a split of prepared data (none: it only evaluates).
 
-    ``info`` is what the data's task.json says; ``teacher_logits`` (examples, C) are what distillation learns from, in
-    the split's order; ``data_seed`` is added to the settings' seed for shuffling.
+    ``info`` is what the data's task.json says; ``teacher_logits`` are what distillation learns from, in the split's
+    order: (examples, C), or (tokens of all examples, C) where each token has outputs; ``data_seed`` is added to the
+    settings' seed for shuffling.
     """
     if train_split is not None:
         train_split = train_split.add_column("row", np.arange(len(train_split)))
+    teacher: Any = teacher_logits
+    if teacher_logits is not None and info["kind"] in ("tokens", "spans"):
+        teacher = teacher_logits.split(list(train_split["length"]))
     trainer = LTPTrainer(
         settings,
         model=model,
         args=training_arguments(settings, state, settings.seed + data_seed),
         train_dataset=train_split,
-        data_collator=Collator(model.config.pad_token_id, info["kind"] == "regression", teacher_logits),
+        data_collator=Collator(model.config.pad_token_id, info["kind"], teacher),
         callbacks=[StopOnDivergence(), CheckpointByTime(settings.checkpoint_minutes)],
     )
     trainer.remove_callback(PrinterCallback)

@@ -8,15 +8,25 @@ from hypothesis import strategies as st
 
 from ltp.analysis.bootstrap import difference_interval, score_interval
 from ltp.common.errors import LTPError
+from ltp.settings.tasks import METRICS_OF
 from ltp.training.metrics import compute_metrics
 
-METRICS = [("accuracy",), ("f1",), ("macro_f1",), ("matthews",), ("accuracy", "f1"), ("pearson",), ("spearman",)]
+METRICS = [
+    ("accuracy",), ("f1",), ("macro_f1",), ("matthews",), ("accuracy", "f1"), ("pearson",), ("spearman",),
+    ("entity_f1",), ("token_accuracy",), ("answer_f1",), ("exact_match",), ("answer_f1", "exact_match"),
+]  # fmt: skip
+
+
+def kind_of(metrics):
+    return next(kind for kind, names in METRICS_OF.items() if set(metrics) <= set(names))
 
 
 def examples(metrics, size=200, classes=2, seed=0):
     """Labels (N,) and two runs' predictions (2, N), made for these metrics."""
     rng = np.random.default_rng(seed)
-    if set(metrics) & {"pearson", "spearman"}:
+    if kind_of(metrics) in ("tokens", "spans"):
+        return lists(kind_of(metrics), size, rng)
+    if kind_of(metrics) == "regression":
         labels = rng.integers(0, 26, size) / 5  # as in STS-B: with ties
         return labels, labels + rng.normal(size=(2, size))
     labels = rng.integers(0, classes, size)
@@ -24,12 +34,25 @@ def examples(metrics, size=200, classes=2, seed=0):
     return labels, np.where(wrong, rng.integers(0, classes, (2, size)), labels)
 
 
+def lists(kind, size, rng):
+    """The same for labels that are lists: tags of sentences of one to six words, or right answers."""
+    labels, runs = np.empty(size, object), np.empty((2, size), object)
+    for row in range(size):
+        words = rng.choice(["O", "B-A", "I-A", "B-B"], rng.integers(1, 7), p=[0.5, 0.2, 0.2, 0.1]).tolist()
+        wrong = [["O" if rng.random() < 0.3 else word for word in words] for _ in range(2)]
+        if kind == "spans":
+            words = [" ".join(words)] * int(rng.integers(0, 3))
+            wrong = ["" if rng.random() < 0.2 else " ".join(found) for found in wrong]
+        labels[row], runs[0, row], runs[1, row] = words, *wrong
+    return labels, runs
+
+
 @pytest.mark.parametrize(
     ("metrics", "classes"), [(m, 2) for m in METRICS] + [(m, 3) for m in (("accuracy",), ("macro_f1",), ("matthews",))]
 )
 def test_estimate_is_the_task_s_own_score(metrics, classes):
     labels, runs = examples(metrics, classes=classes)
-    kind = "regression" if set(metrics) & {"pearson", "spearman"} else "classification"
+    kind = kind_of(metrics)
     own = [compute_metrics({"kind": kind, "metrics": metrics}, run, labels) for run in runs]
     expected = np.mean([[scores[name] for name in metrics] for scores in own])
     interval = score_interval(metrics, labels, runs, resamples=100)
@@ -40,7 +63,7 @@ def test_estimate_is_the_task_s_own_score(metrics, classes):
 @pytest.mark.parametrize("metrics", METRICS)
 def test_fast_resampling_matches_the_plain_bootstrap(metrics):
     labels, runs = examples(metrics)
-    kind = "regression" if set(metrics) & {"pearson", "spearman"} else "classification"
+    kind = kind_of(metrics)
     rng = np.random.default_rng(1)
     plain = []
     for _ in range(300):

@@ -32,7 +32,8 @@ from ltp.common.errors import LTPError
 from ltp.common.machine import commit, processor_name
 from ltp.conversion.convert import convert
 from ltp.models import flops
-from ltp.models.modeling import BASE_MODELS
+from ltp.models.flops import Sizes
+from ltp.models.layouts.registry import LAYOUTS
 from ltp.models.prepacked_linear import has_bfloat16
 from ltp.settings.pruning import PruningSettings
 
@@ -40,7 +41,8 @@ HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"
 METHODS = ("ltp", "manual")
 # What can run here; the compiled backend takes a minute to compile.
 NEEDED = {"onnx": HAS_ONNX, "exporter": HAS_ONNX, "openvino": importlib.util.find_spec("openvino"),
-          "nncf": importlib.util.find_spec("nncf"), "bfloat16": has_bfloat16(), "compiler": False}  # fmt: skip
+          "nncf": importlib.util.find_spec("nncf"), "bfloat16": has_bfloat16(), "compiler": False,
+          "bert_blocks": True}  # fmt: skip
 RUNNABLE = [item.name for item in BACKENDS if all(NEEDED[name] for name in item.needs)]
 
 
@@ -201,7 +203,7 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
     assert "hf-compiled: left out: torch.compile needs a C++ compiler" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in tiny.KINDS if LAYOUTS[kind].has_bert_blocks])
 @pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution"])
 def test_masks_alone_give_the_answers_of_removal(kind, mode):
     model = tiny.scored_model(kind, mode) if mode == "contribution" else tiny.pruning_model(kind, mode)
@@ -224,7 +226,7 @@ def test_thresholds_for_a_share_of_the_flops(kind):
     lengths = batch["attention_mask"].sum(1)
     np.testing.assert_allclose(found.ffn_tokens.sum(0) / lengths.sum(), kept_after(4, share), atol=0.03)
     counts = (found.attention_tokens.numpy(), found.ffn_tokens.numpy(), lengths.numpy())
-    assert flops.summarise(*counts, 32, 64)["relative"] == pytest.approx(0.5, abs=0.05)
+    assert flops.summarise(*counts, Sizes(32, 64))["relative"] == pytest.approx(0.5, abs=0.05)
     with pytest.raises(LTPError, match=r"flops: 0.05 cannot be reached: the first layer's attention alone is 0\.1"):
         calibrate(model, batch, 0.05)
     with pytest.raises(LTPError, match="prune_mode 'topk' has no thresholds"):
@@ -235,7 +237,9 @@ def test_shapes_are_the_published_ones():
     weights = {}
     for name, config in SHAPES.items():
         with torch.device("meta"):
-            weights[name] = sum(weight.numel() for weight in BASE_MODELS[config.model_type](config).parameters())
+            weights[name] = sum(
+                weight.numel() for weight in LAYOUTS[config.model_type].model_class(config).parameters()
+            )
     assert weights == {"bert-base": 109_483_778, "roberta-base": 124_647_170}
 
 

@@ -35,7 +35,7 @@ def raw_tensors(path) -> dict[str, tuple[str, list[int], bytes]]:
     }
 
 
-@pytest.fixture(params=tiny.KINDS)
+@pytest.fixture(params=(*tiny.KINDS, *tiny.ALIKE))
 def checkpoint(request, tmp_path):
     folder = tmp_path / "base"
     tiny.base_model(request.param, labels=2).save_pretrained(folder)
@@ -51,7 +51,7 @@ def test_only_config_keys_and_thresholds_are_new(checkpoint, tmp_path, mode):
     before, after = (raw_tensors(folder / "model.safetensors") for folder in (checkpoint, converted))
     if mode == "absolute_threshold":
         assert after.pop("threshold_deltas") == ("F32", [4], bytes(16))
-    assert after == before and len(before) > 60
+    assert after == before and len(before) >= 30
 
     old, new = (json.loads((folder / "config.json").read_text()) for folder in (checkpoint, converted))
     assert {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} == ADDED
@@ -92,16 +92,16 @@ def test_the_same_input_gives_the_same_files(checkpoint, tmp_path):
 def test_a_checkpoint_that_cannot_be_used_is_refused(checkpoint, tmp_path, what):
     source, expected = checkpoint, {
         "truncated": "truncated, fetch or save it anew",
-        "foreign": "config.json: model_type is 'distilbert'; supported: bert, roberta",
+        "foreign": "config.json: model_type is 'mpnet'; supported: bert, camembert",
         "missing": "is not there; expected a checkpoint folder",
-        "converted": "config.json: model_type is 'ltp'; supported: bert, roberta",
+        "converted": "config.json: model_type is 'ltp'; supported: bert, camembert",
     }[what]  # fmt: skip
     if what == "truncated":
         path = checkpoint / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-100])
     elif what == "foreign":
         config = json.loads((checkpoint / "config.json").read_text())
-        (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
+        (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": "mpnet"}))
     elif what == "missing":
         shutil.rmtree(checkpoint)
     else:

@@ -56,7 +56,7 @@ def test_one_file_takes_every_batch_and_length(kind, mode):
     assert found.logits.shape == (2, 3) and (mode == "none") == (removed.tolist() == [13, 4, 9, 2, 7])
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
+@pytest.mark.parametrize("kind", (*tiny.KINDS, *tiny.ALIKE))
 def test_padding_on_either_side_changes_nothing(kind):
     model = model_of(kind, "absolute_threshold")
     runtime = runtime_of(model)
@@ -79,9 +79,37 @@ def test_other_activations_and_regression():
         assert_same(model, runtime_of(model), tiny.batch(tiny.sentences([9, 6])))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_means_of_what_is_left(mode):
+    model = model_of("modernbert", mode, classifier_pooling="mean")
+    runtime = runtime_of(model)
+    for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31]):
+        found = assert_same(model, runtime, tiny.batch(tiny.sentences(lengths), extra=2, left=True))
+    assert (mode == "none") == (found.ffn_tokens.sum() == 4 * 61)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"share_att_key": False},
+        {"pos_att_type": ["c2p"]},
+        {"pos_att_type": ["p2c"], "position_buckets": -1, "max_relative_positions": 6},
+        {"relative_attention": False, "position_biased_input": True, "type_vocab_size": 2, "norm_rel_ebd": "none"},
+    ],
+)
+def test_distances_in_all_ways(keys):
+    for mode in ("absolute_threshold", "none"):
+        model = model_of("deberta-v2", mode, initializer_range=0.3, **keys)
+        assert_same(model, runtime_of(model), tiny.batch(tiny.sentences([30, 4, 9, 1]), extra=2))
+    with pytest.raises(LTPError, match="embedding_size: 24, narrower than the layers, cannot be exported to ONNX"):
+        onnx_model.build(model_of("deberta-v2", "none", embedding_size=24))
+
+
 def test_an_activation_that_the_graph_lacks_is_refused():
     with pytest.raises(LTPError, match="hidden_act: 'silu' cannot be exported to ONNX; expected one of gelu"):
         onnx_model.build(model_of("bert", "none", hidden_act="silu"))
+    with pytest.raises(LTPError, match="the head's activation: 'silu' cannot be exported to ONNX"):
+        onnx_model.build(model_of("modernbert", "none", classifier_activation="silu"))
 
 
 def test_the_standard_s_operators_only():
@@ -133,7 +161,7 @@ def test_8_bits_are_near(kind):
     assert min(errors) > 0 and np.median(errors) < 0.2
     weights = [item for item in graph.graph.initializer if item.data_type == onnx.TensorProto.INT8 and item.dims]
     # Four products in each of four layers, with the last layer's queries apart from its keys; two in the head.
-    assert len(weights) == 4 * 4 + 1 + 2
+    assert len(weights) == 4 * 4 + 1 + 2 + (kind == "electra")  # whose embeddings are projected
 
 
 def test_8_bit_products_fit_16_bits_in_pairs():

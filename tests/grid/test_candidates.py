@@ -21,10 +21,10 @@ def warnings(grid: Grid) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory with the folders that config/glue.yaml reads."""
+    """A working directory with the folders that config/glue.yaml and config/tokens.yaml read."""
     monkeypatch.chdir(tmp_path)
-    for task in ("sst2", "mrpc", "cola", "stsb"):
-        (tmp_path / "glue" / task).mkdir(parents=True)
+    for name in ("glue/sst2", "glue/mrpc", "glue/cola", "glue/stsb", "text/conll2003", "text/squad_v2"):
+        (tmp_path / name).mkdir(parents=True)
     return tmp_path
 
 

@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_grids_in_config_are_valid(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for task in ("sst2", "mrpc", "cola", "stsb"):  # where glue.yaml asks its user to put the files
-        (tmp_path / "glue" / task).mkdir(parents=True)
+    # Where glue.yaml and tokens.yaml ask their users to put the files.
+    for name in ("glue/sst2", "glue/mrpc", "glue/cola", "glue/stsb", "text/conll2003", "text/squad_v2"):
+        (tmp_path / name).mkdir(parents=True)
     assert load_grid(path).runs
 
 

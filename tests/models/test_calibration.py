@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from ltp.common.errors import LTPError
 from ltp.models.calibration import calibrate, keep_shares, measure, shift_to_target
+from ltp.models.flops import Sizes
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.schedule import cost, shares_for
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, SCORING_MODES, PruningSettings
 
-SIZES = (32, 64)
+SIZES = Sizes(32, 64)
 
 
 def model_of(scoring: str, layers: int = 4):
@@ -34,7 +35,7 @@ def text(count: int = 60, seed: int = 0):
 
 @given(
     st.floats(0.05, 1.0), st.integers(1, 24), st.lists(st.integers(1, 256), min_size=1, max_size=9),
-    st.sampled_from([SIZES, (384, 1536), (768, 3072)]),
+    st.sampled_from([SIZES, Sizes(384, 1536), Sizes(768, 3072)]),
 )  # fmt: skip
 def test_shares_fall_and_cost_the_target_or_the_least_is_said(target, layers, lengths, sizes):
     try:
@@ -50,11 +51,11 @@ def test_shares_fall_and_cost_the_target_or_the_least_is_said(target, layers, le
 def test_the_last_layer_keeps_the_first_token_and_the_first_all_where_the_target_allows():
     lengths = np.full(10, 27)
     for target in (0.8, 0.6, 0.4):
-        shares = shares_for(target, 6, lengths, (384, 1536))
+        shares = shares_for(target, 6, lengths, Sizes(384, 1536))
         assert shares[0] == 1.0 and shares[-1] == 0.0 and 0.0 < shares[4] < shares[3] < 1.0
         assert shares[3] / shares[4] == pytest.approx((5 / 4) ** 1.25)
-    assert shares_for(0.95, 6, lengths, (384, 1536))[:5] == [1.0] * 5
-    long = shares_for(0.2, 6, np.full(10, 128), (384, 1536))  # were the first to keep all, nothing would be left
+    assert shares_for(0.95, 6, lengths, Sizes(384, 1536))[:5] == [1.0] * 5
+    long = shares_for(0.2, 6, np.full(10, 128), Sizes(384, 1536))  # were the first to keep all, nothing would be left
     assert 0.3 < long[0] < 0.7 and long[1] > 0.1
 
 

@@ -8,11 +8,13 @@ from helpers import tiny
 from helpers.reference_model import forward as reference_forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, DistilBertConfig, DistilBertForSequenceClassification, RobertaConfig
+from transformers import MPNetConfig, MPNetForSequenceClassification
 
 from ltp.common.errors import LTPError
 from ltp.models.configuration import LTPConfig
-from ltp.models.modeling import BASE_MODELS, LTPForSequenceClassification
+from ltp.models.layouts.registry import LAYOUTS
+from ltp.models.modeling import LTPForSequenceClassification
+from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 from ltp.text.packaged import packaged_model_path
 
@@ -26,11 +28,15 @@ def kinds(function):
     return pytest.mark.parametrize("kind", tiny.KINDS)(function)
 
 
+def all_kinds(function):
+    return pytest.mark.parametrize("kind", (*tiny.KINDS, *tiny.ALIKE))(function)
+
+
 def modes(function):
     return pytest.mark.parametrize("mode", PRUNE_MODES)(function)
 
 
-@kinds
+@all_kinds
 def test_unpruned_is_the_base_model(kind):
     base, batch = tiny.base_model(kind), tiny.batch(tiny.sentences(LENGTHS), extra=3)
     model = LTPForSequenceClassification.from_base(base, NONE)
@@ -54,6 +60,10 @@ def test_pairs_with_token_types_are_the_base_model_s():
     assert not torch.allclose(expected, base(**batch).logits, atol=1e-3)
 
 
+def test_every_architecture_that_is_read_without_torch_has_an_adapter():
+    assert LAYOUTS.keys() == ENCODERS.keys() == set(tiny.KINDS) | set(tiny.ALIKE)
+
+
 @kinds
 def test_without_a_mask_every_token_is_real(kind):
     base, ids = tiny.base_model(kind), torch.stack(tiny.sentences([6, 6]))
@@ -62,14 +72,15 @@ def test_without_a_mask_every_token_is_real(kind):
         torch.testing.assert_close(found, base(ids).logits, atol=1e-5, rtol=0)
 
 
-@kinds
+@all_kinds
 def test_regression_has_a_squared_loss(kind):
     base, batch = tiny.base_model(kind, labels=1), tiny.batch(tiny.sentences(LENGTHS))
     labels = torch.tensor([0.0, 1.5, 5.0, 2.0, 3.0])
     with torch.no_grad():
         found = LTPForSequenceClassification.from_base(base, NONE)(**batch, labels=labels)
         expected = base(**batch, labels=labels)
-    torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
+    assert found.logits.shape == (5, 1)  # of DeBERTa the library returns (5,) where there are labels
+    torch.testing.assert_close(found.logits, expected.logits.view(5, 1), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.loss, expected.loss)
 
 
@@ -108,12 +119,12 @@ def test_agrees_with_one_sentence_at_a_time(kind, mode):
         assert found.attention_tokens[index].tolist() == one.attention_tokens
         assert found.ffn_tokens[index].tolist() == one.ffn_tokens
     assert set(gradients) == {name for name, weight in model.named_parameters() if weight.grad is not None}
-    assert "threshold_deltas" not in gradients and len(gradients) > 60
+    assert "threshold_deltas" not in gradients and len(gradients) > 0.8 * len(list(model.parameters()))
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, model.get_parameter(name).grad)
 
 
-@kinds
+@pytest.mark.parametrize("kind", tiny.SOFT_KINDS)
 def test_soft_masks_agree_with_one_sentence_at_a_time(kind):
     """Every token stays, rows are multiplied by their masks, thresholds get gradients; only in training."""
     model = tiny.pruning_model(kind).train()
@@ -136,7 +147,7 @@ def test_soft_masks_agree_with_one_sentence_at_a_time(kind):
         torch.testing.assert_close(gradient, model.get_parameter(name).grad)
 
 
-@kinds
+@pytest.mark.parametrize("kind", tiny.SOFT_KINDS)
 def test_evaluation_never_uses_soft_masks(kind):
     model, batch = tiny.pruning_model(kind), tiny.batch(tiny.sentences(LENGTHS))
     with torch.no_grad():
@@ -201,7 +212,7 @@ def test_saved_and_loaded_again(kind, mode, tmp_path):
             torch.nn.init.zeros_(model.threshold_deltas)
 
 
-@kinds
+@all_kinds
 def test_a_checkpoint_without_thresholds_starts_them_at_zero(kind, tmp_path):
     """A base checkpoint read straight into the class: what is missing must not be uninitialised memory."""
     base, batch = tiny.base_model(kind), tiny.batch(tiny.sentences(LENGTHS))
@@ -213,7 +224,7 @@ def test_a_checkpoint_without_thresholds_starts_them_at_zero(kind, tmp_path):
         torch.testing.assert_close(loaded(**batch).logits, base(**batch).logits, atol=1e-5, rtol=0)
 
 
-@kinds
+@all_kinds
 def test_to_the_base_class_and_back_shares_the_weights(kind):
     base = tiny.base_model(kind)
     model = LTPForSequenceClassification.from_base(base, tiny.PRUNING["absolute_threshold"])
@@ -235,28 +246,28 @@ def test_to_the_base_class_and_back_shares_the_weights(kind):
 def test_full_size_encoders_have_the_base_model_s_weights_and_thresholds(kind, size):
     """Built without memory: names and shapes are those of Hugging Face's own class."""
     large = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    config_class = {"bert": BertConfig, "roberta": RobertaConfig}[kind]
-    places = {} if kind == "bert" else {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
-    config = config_class(**places, **(large if size == "large" else {}))
+    places = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1} if kind == "roberta" else {}
+    sizes = {ENCODERS[kind].key(name): value for name, value in large.items()} if size == "large" else {}
+    config = LAYOUTS[kind].config_class(**places, **sizes)
     with torch.device("meta"):
         model = LTPForSequenceClassification(LTPConfig.from_base(config, PruningSettings()))
-        base = BASE_MODELS[kind](config)
+        base = LAYOUTS[kind].model_class(config)
     shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    assert shapes.pop("threshold_deltas") == (24 if size == "large" else 12,)
+    assert shapes.pop("threshold_deltas") == (24 if size == "large" else config.num_hidden_layers,)
     assert shapes == {name: tuple(weight.shape) for name, weight in base.named_parameters()}
     assert all(weight.is_meta for weight in model.parameters())
     assert {name for name, _ in model.named_buffers()} == {name for name, _ in base.named_buffers()}
 
 
 def test_a_foreign_architecture_is_refused_with_those_that_are_supported():
-    config = DistilBertConfig(vocab_size=30, dim=8, n_layers=2, n_heads=2, hidden_dim=16, max_position_embeddings=16)
-    foreign = DistilBertForSequenceClassification(config)
+    config = MPNetConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    foreign = MPNetForSequenceClassification(config)
     with pytest.raises(LTPError) as caught:
         LTPForSequenceClassification.from_base(foreign, PruningSettings())
-    message = "model_type: 'distilbert' is not supported; expected one of bert, roberta"
+    message = "model_type: 'mpnet' is not supported; expected one of bert, camembert"
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
     with pytest.raises(LTPError, match=message):
-        LTPConfig(base_model_type="distilbert").base_config()
+        LTPConfig(base_model_type="mpnet").base_config()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ def pack(lengths: list[int]) -> PackedTokens:
     count = sum(lengths)
     seq_ids = torch.tensor([index for index, length in enumerate(lengths) for _ in range(length)])
     indices = torch.tensor([10 * index + place for index, length in enumerate(lengths) for place in range(length)])
-    return PackedTokens(torch.arange(count, dtype=torch.float)[:, None], seq_ids, torch.tensor(lengths), indices)
+    return PackedTokens(
+        torch.arange(count, dtype=torch.float)[:, None], seq_ids, torch.tensor(lengths), indices=indices
+    )
 
 
 @given(LENGTHS)

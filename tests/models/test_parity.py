@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from ltp.models.attention import packed_attention
-from ltp.models.flops import encoder_macs, summarise
+from ltp.models.flops import Sizes, encoder_macs, summarise
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.pruning import keep_topk, topk_keep_rates
 from ltp.settings.pruning import PruningSettings
@@ -118,13 +118,13 @@ def test_hard_pruning(case):
     assert torch.equal(found.kept[whole], lived(case)[whole])
     assert torch.equal(found.attention_tokens[whole], expected["attention_sentence_lengths"].T[whole])
     assert torch.equal(found.ffn_tokens[whole], expected["ffn_sentence_lengths"].T[whole])
-    hidden, wide = CONFIG["hidden_size"], CONFIG["intermediate_size"]
-    macs = torch.tensor(encoder_macs(found.attention_tokens, found.ffn_tokens, hidden, wide))
+    sizes = Sizes(CONFIG["hidden_size"], CONFIG["intermediate_size"])
+    macs = torch.tensor(encoder_macs(found.attention_tokens, found.ffn_tokens, sizes))
     assert torch.equal(macs[whole].long(), expected["macs"][whole])
     dense = inputs()["attention_mask"].sum(1)
     counted = summarise(
         expected["attention_sentence_lengths"].T.numpy(), expected["ffn_sentence_lengths"].T.numpy(), dense.numpy(),
-        hidden, wide,
+        sizes,
     )  # fmt: skip
     close(counted["relative"], CASES[case]["relative_flops"])
     close(counted["dense_gflops"], 2e-9 * expected["baseline_macs"].double().mean().item())

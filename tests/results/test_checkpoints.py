@@ -101,8 +101,8 @@ def test_a_truncated_or_padded_file_is_refused(checkpoint, size):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "distilbert"}, "config.json: model_type is 'distilbert'; supported: bert, roberta"),
-        ({"model_type": None}, "config.json: model_type is None; supported: bert, roberta"),
+        ({"model_type": "mpnet"}, "config.json: model_type is 'mpnet'; supported: bert, camembert"),
+        ({"model_type": None}, "config.json: model_type is None; supported: bert, camembert"),
         ({"vocab_size": 11}, "word embeddings [10, 4], expected [11, 4] by config.json"),
         ({"num_hidden_layers": 3}, "weights of layer 3 of 3 are missing"),
     ],
@@ -145,4 +145,6 @@ def test_a_packaged_model_that_was_changed_is_refused(monkeypatch, tmp_path, che
 
 def test_positions_that_a_model_takes():
     assert positions({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}) == 512
-    assert positions({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}) == 512
+    for kind in ("roberta", "xlm-roberta", "camembert"):
+        assert positions({"model_type": kind, "max_position_embeddings": 514, "pad_token_id": 1}) == 512
+    assert positions({"model_type": "ltp", "base_model_type": "camembert", "max_position_embeddings": 514}) == 512

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ltp.common.errors import LTPError
 from ltp.settings.data import DataSettings
-from ltp.settings.tasks import METRICS, TASKS, get_task
+from ltp.settings.tasks import METRICS, METRICS_OF, TASKS, get_task
 from ltp.training.metrics import compute_metrics
 
 GLUE = {"rte", "mrpc", "stsb", "sst2", "qnli", "qqp", "mnli", "cola"}
@@ -21,7 +21,7 @@ GLUE = {"rte", "mrpc", "stsb", "sst2", "qnli", "qqp", "mnli", "cola"}
 
 def test_every_glue_task_is_there_with_its_own_metrics():
     assert {name for name, task in TASKS.items() if task.is_glue} == GLUE
-    assert set(TASKS) - GLUE == {"rotten_tomatoes", "imdb", "bbc_news"}
+    assert set(TASKS) - GLUE == {"rotten_tomatoes", "imdb", "bbc_news", "conll2003", "squad_v2"}
     assert TASKS["cola"].metrics == ("matthews",)
     assert TASKS["stsb"].metrics == ("pearson", "spearman", "mean") and TASKS["stsb"].num_labels == 1
     assert TASKS["mrpc"].metrics == TASKS["qqp"].metrics == ("accuracy", "f1", "mean")
@@ -74,6 +74,10 @@ def test_a_known_task_takes_other_columns():
         ("x", {"text_columns": ["a"], "metrics": []}, "expected different ones"),
         ("x", {"text_columns": ["a"], "metrics": ["f1", "f1"]}, "expected different ones"),
         ("mnli", {"metrics": ["f1"]}, "f1 of task mnli needs two labels, it has 3; use macro_f1"),
+        ("x", {"kind": "tokens", "text_columns": ["a", "b"]}, "kind tokens; expected one column, of words"),
+        ("x", {"kind": "spans", "text_columns": ["a"]}, "kind spans; expected two columns, of questions and of"),
+        ("x", {"kind": "spans", "labels": ["a", "b"]}, "task x is of kind spans; leave labels out"),
+        ("x", {"kind": "tokens", "metrics": ["f1"]}, "f1 does not fit task x, of kind tokens; choose from entity_f1"),
         ("x", {"text_columns": ["a"], "primary_metric": "f1"}, "primary_metric: 'f1' of task x is not in"),
     ],
 )
@@ -156,10 +160,59 @@ def test_metrics_refuse_what_cannot_be_scored():
 
 
 def test_every_metric_can_be_computed():
-    for metric in set(METRICS) - {"mean"}:
+    for metric in (*METRICS_OF["classification"], *METRICS_OF["regression"]):
         kind = "regression" if metric in ("pearson", "spearman") else "classification"
         task = get_task("x", text_columns=["a"], kind=kind, metrics=[metric])
         assert compute_metrics(task, [0, 1, 1, 0], [0, 1, 1, 0]) == {metric: pytest.approx(1.0)}
+    for metric in METRICS_OF["tokens"]:
+        tags = [["B-PER", "I-PER", "O"], ["O"]]
+        assert compute_metrics(get_task("x", kind="tokens", metrics=[metric]), tags, tags) == {metric: 1.0}
+    for metric in METRICS_OF["spans"]:
+        task = get_task("x", kind="spans", metrics=[metric])
+        assert compute_metrics(task, ["the Seine", ""], [["Seine", "river Seine"], []]) == {metric: 1.0}
+    assert {*METRICS} == {"mean"}.union(*METRICS_OF.values())
+
+
+def test_tasks_with_labels_in_the_text_have_usual_columns_and_metrics():
+    words, answers = get_task("names", kind="tokens"), get_task("faq", kind="spans", label_column="found")
+    assert (
+        (words.text_columns, words.label_column)
+        == (("tokens",), "ner_tags")
+        == (TASKS["conll2003"].text_columns, TASKS["conll2003"].label_column)
+    )
+    assert (answers.text_columns, answers.label_column) == (("question", "context"), "found")
+    assert (words.primary_metric, words.metrics) == ("entity_f1", ("entity_f1", "token_accuracy"))
+    assert (answers.primary_metric, answers.metrics) == ("answer_f1", ("answer_f1", "exact_match"))
+    assert (words.num_labels, answers.num_labels, TASKS["conll2003"].num_labels) == (None, 2, 9)
+
+
+def test_entities_by_hand():
+    """One of two entities right, one found that is none: precision and recall a half each. IOB1 reads the same."""
+    labels = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "O"]]
+    found = [["B-PER", "I-PER", "O", "O"], ["O", "B-ORG"]]
+    scores = compute_metrics(TASKS["conll2003"], found, labels)
+    assert scores == {"entity_f1": pytest.approx(1 / 2), "token_accuracy": pytest.approx(4 / 6)}
+    half = [["B-PER", "O", "O", "B-LOC"], ["O", "O"]]  # half an entity is none
+    assert compute_metrics(TASKS["conll2003"], half, labels)["entity_f1"] == pytest.approx(1 / 2)
+    assert compute_metrics(TASKS["conll2003"], [["O"]], [["O"]])["entity_f1"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("found", "answers", "exact", "f1"),
+    [
+        ("The  Seine!", ["Seine"], 1, 1),
+        ("the river Seine", ["Seine", "a River seine."], 1, 1),
+        ("the wide river", ["river Seine"], 0, 1 / 2),
+        ("river river", ["river"], 0, 2 / 3),  # a word counts as often as it is there
+        ("", [], 1, 1),
+        ("Seine", [], 0, 0),
+        ("", ["Seine"], 0, 0),
+        ("", ["the"], 1, 1),  # an answer of nothing but an article is none
+    ],
+)
+def test_answers_by_hand(found, answers, exact, f1):
+    scores = compute_metrics(TASKS["squad_v2"], [found], [answers])
+    assert scores == {"exact_match": exact, "answer_f1": pytest.approx(f1)}
 
 
 def test_what_a_grid_needs_is_free_of_torch():

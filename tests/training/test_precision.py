@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from ltp.cli.main import main
 from ltp.conversion.convert import convert
-from ltp.models import pruning
+from ltp.models import encoder, pruning
 from ltp.results.run import read_metrics, read_predictions
 from ltp.settings.pruning import PruningSettings
 from ltp.training.evaluation import evaluate_checkpoint
@@ -91,7 +91,7 @@ def test_scores_thresholds_and_regulariser_stay_fp32_under_autocast(monkeypatch)
     model.use_soft_masks(1e-3)
     seen = {}
     monkeypatch.setattr(
-        pruning, "soft_mask", lambda *given, real=pruning.soft_mask: seen.setdefault("mask", (given, real(*given)))[1]
+        encoder, "soft_mask", lambda *given, real=pruning.soft_mask: seen.setdefault("mask", (given, real(*given)))[1]
     )
     monkeypatch.setattr(
         pruning.Rule, "keep_indices",

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 from ltp.common.io import file_sha256
 from ltp.conversion.convert import convert
-from ltp.models.flops import encoder_macs
+from ltp.models.flops import Sizes, encoder_macs
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.results.checkpoint import read_config
 from ltp.results.run import CHECKPOINT, read_metrics, read_predictions
@@ -114,7 +114,7 @@ def test_every_sentence_s_share_of_the_flops_is_recorded(tiny_study, soft):
     found, config = read_predictions(soft)["validation"], read_config(soft)
     assert "relative_flops" in found and set(map(len, found.values())) == {len(found["labels"])}
     counts = np.repeat(np.array(found["lengths"])[:, None], config["num_hidden_layers"], axis=1)
-    dense = encoder_macs(counts, counts, config["hidden_size"], config["intermediate_size"])
+    dense = encoder_macs(counts, counts, Sizes(config["hidden_size"], config["intermediate_size"]))
     share = (dense * found["relative_flops"]).sum() / dense.sum()
     assert share == pytest.approx(read_metrics(soft)["flops"]["validation"]["relative"], abs=1e-5)
     assert share < 1
