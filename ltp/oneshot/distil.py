@@ -78,6 +78,13 @@ def pruning_model(original: Original, protect: str) -> LTPForSequenceClassificat
     return model
 
 
+class _Bar(ProgressCallback):
+    """The library's progress bar, without the logged losses."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Print nothing."""
+
+
 class Distillation:
     """Trains copies of the original to give its answers at shares of the FLOPs: one training for all ``targets``.
 
@@ -102,7 +109,7 @@ class Distillation:
         probe = Probe()
         trainer = self._trainer(folder, MAX_PROBE)
         trainer.add_callback(probe)
-        trainer.remove_callback(ProgressCallback)
+        trainer.remove_callback(_Bar)
         self._train(trainer)
         shutil.rmtree(folder, ignore_errors=True)
         started = time.monotonic()
@@ -141,6 +148,10 @@ class Distillation:
         epoch = -(-len(self.rows) // self.settings.batch_size)  # steps
         settings = replace(self.settings, epochs=(steps - 0.5) / epoch)  # the trainer rounds up
         trainer = make_trainer(model, self.rows, self.info, state, settings, self.logits)
+        trainer.remove_callback(
+            ProgressCallback
+        )  # it prints losses to standard output, between the lines of the report
+        trainer.add_callback(_Bar())
         trainer.add_callback(Budget(model, self.sample, settings).callback())
         return trainer
 

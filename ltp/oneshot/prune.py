@@ -11,6 +11,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from safetensors.torch import load_file, save_file
@@ -76,11 +77,8 @@ def prune(
     there. ``settings`` are fields of :class:`ltp.settings.oneshot.PruneSettings`: ``minutes``, ``protect``,
     ``max_length``, ``seed``. Raises LTPError, in one line and before any work, for what cannot be used.
     """
-    import pandas as pd
-
-    pairs = bool(texts) and not isinstance(texts[0], str)
-    columns = ("text", "text_pair") if pairs else ("text",)
-    frame = pd.DataFrame(list(texts), columns=list(columns))
+    frame = _frame(list(texts))
+    columns = tuple(frame.columns)
     if labels is not None:
         if len(labels) != len(frame):
             raise LTPError(f"labels: {len(labels)} for {len(frame)} texts; expected as many")
@@ -90,6 +88,16 @@ def prune(
         flops=budgets, text_columns=columns, label_column=None if labels is None else "label", **settings
     )
     return prune_table(model, tokenizer, Table("texts", frame), asked, None if output is None else Path(output))
+
+
+def _frame(texts: list[Any]) -> pd.DataFrame:
+    """The columns ``text`` and, of pairs, ``text_pair``. Raises LTPError for what is neither a text nor two."""
+    pairs = bool(texts) and not isinstance(texts[0], str)
+    for row, text in enumerate(texts, 1):
+        fits = isinstance(text, (tuple, list)) and len(text) == 2 if pairs else isinstance(text, str)
+        if not fits:
+            raise LTPError(f"texts: number {row} is {text!r:.60}; expected texts, or pairs of texts, all of one kind")
+    return pd.DataFrame(texts, columns=["text", "text_pair"] if pairs else ["text"])
 
 
 def prune_table(

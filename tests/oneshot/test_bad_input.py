@@ -136,6 +136,26 @@ def test_too_few_queries(tmp_path, capsys):
     assert "pairs.csv: 4 different texts in query; expected at least 10 queries" in line
 
 
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "texts: no rows"),
+        ([1, 2], "texts: number 1 is 1; expected texts, or pairs of texts"),
+        (["a text", ("a", "pair")], "texts: number 2 is"),
+        ([("a", "pair"), ("a", "b", "c")], "texts: number 2 is"),
+        ([("a", None)] * 300, "texts, row 1: text_pair is empty"),
+    ],
+)
+def test_texts_in_memory_that_cannot_be_used(classifier, texts, message):
+    with pytest.raises(LTPError, match=message):
+        ltp.prune(str(classifier), None, texts)
+
+
+def test_labels_in_memory_that_do_not_fit(classifier):
+    with pytest.raises(LTPError, match="labels: 1 for 220 texts; expected as many"):
+        ltp.prune(str(classifier), None, some_texts(220), labels=["good"])
+
+
 def test_an_output_that_is_there(classifier, text_file, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert main(["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out"]) == 1

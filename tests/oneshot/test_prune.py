@@ -31,6 +31,11 @@ def test_the_screen_says_what_was_kept_and_what_it_saves(pruned):
     assert [row["batch"] for row in point["speed"]] == [1, 32]
 
 
+def test_nothing_but_the_screen_is_printed(pruned):
+    assert pruned.screen.startswith("small: pruned on 200 texts, reported on 100 kept aside")
+    assert "loss" not in pruned.screen and "it/s" not in pruned.screen
+
+
 def test_progress_is_shown_throughout(pruned):
     for step in (
         "measuring small",
