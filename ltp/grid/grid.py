@@ -7,8 +7,9 @@ With the reader (checks and defaults), the only module that knows what a grid's 
     R/TASK/seed~S/dense+/converted/                          its fine-tunings in hard/lr~X/
     R/TASK/seed~S/ltp/converted/
     R/TASK/seed~S/ltp/temperature~T/lambda~L/soft/           its fine-tunings in hard/lr~X/
-    R/TASK/seed~S/budget/converted/
-    R/TASK/seed~S/budget/temperature~T/target~X/soft/        its fine-tunings in hard/lr~X/
+    R/TASK/seed~S/budget/converted/                          likewise topk_budget
+    R/TASK/seed~S/budget/soft/                               the one training for all targets
+    R/TASK/seed~S/budget/target~X/hard/                      its weights, thresholds set for the target
     R/TASK/seed~S/topk/keep_rate~K/converted/                its fine-tunings in hard/lr~X/
     R/TASK/seed~S/manual/threshold~V/converted/              its fine-tunings in hard/lr~X/
 """
