@@ -11,7 +11,10 @@ rule convert:
         f"<logs>/{CONVERTED}.log",
     benchmark:
         f"<benchmarks>/{CONVERTED}.tsv"
-    priority: lambda wildcards: PRIORITIES["convert_ltp" if wildcards.pruning in ("ltp", "budget", "topk_budget") else "convert_baseline"]
+    priority:
+        lambda wildcards: PRIORITIES[
+            "convert_ltp" if wildcards.pruning in ("ltp", "budget", "topk_budget") else "convert_baseline"
+        ]
     conda:
         "../envs/ltp.yaml"
     threads: 1
