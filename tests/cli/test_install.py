@@ -108,7 +108,7 @@ def test_a_new_study_is_the_checkouts_and_plans(environment, study):
     assert {path.relative_to(study) for path in study.rglob("*") if path.is_file()} == wanted
     assert "rotten_tomatoes" in environment("ltp", "plan", cwd=study)
     jobs = environment("python", "-m", "snakemake", "--dry-run", "--quiet", "rules", cwd=study)
-    assert re.search(r"^train_hard +8$", jobs, re.MULTILINE)
+    assert re.search(r"^train_hard +6$", jobs, re.MULTILINE)
 
 
 def test_the_studys_jobs_use_the_installed_package(environment, study, tiny_encoder, tiny_data):
