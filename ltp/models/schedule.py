@@ -14,6 +14,7 @@ from ltp.common.errors import LTPError
 from ltp.models import flops
 
 STAY = 0.1  # share of the tokens that go through all layers where every token has an answer
+BISECTIONS = 40
 FALL = 1.25  # how fast the shares fall from layer to layer; docs/evidence.md compares schedules
 
 
@@ -60,20 +61,26 @@ def solve(
 
     Costs must fall from 0 to ``end``. Raises LTPError where they are above the target even there.
     """
-    least = cost(family(end), lengths, sizes)
+    distinct, counts = np.unique(lengths, return_counts=True)  # far fewer; every training step for a budget asks
+    least = cost(family(end), distinct, sizes, counts)
     if target < least:
         raise LTPError(
             f"flops: {target} cannot be reached: the first layer's attention alone is {least:.3f} of the FLOPs of this "
             "text; choose more"
         )
     low, high = 0.0, end
-    for _ in range(50):
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        low, high = (middle, high) if cost(family(middle), lengths, sizes) > target else (low, middle)
+        low, high = (middle, high) if cost(family(middle), distinct, sizes, counts) > target else (low, middle)
     return high
 
 
-def cost(shares: Sequence[float], lengths: np.ndarray, sizes: flops.Sizes) -> float:
-    """Relative FLOPs of sentences of ``lengths`` (B,) that keep ``shares`` (L,) of their tokens after each layer."""
+def cost(shares: Sequence[float], lengths: np.ndarray, sizes: flops.Sizes, counts: np.ndarray | float = 1.0) -> float:
+    """Relative FLOPs of sentences of ``lengths`` (B,) that keep ``shares`` (L,) of their tokens after each layer.
+
+    ``counts`` (B,): how often each length occurs.
+    """
     tokens = np.maximum(np.outer(lengths, [1.0, *shares]), 1.0)  # the first token stays: (B, L + 1)
-    return flops.summarise(tokens[:, :-1], tokens[:, 1:], lengths, sizes)["relative"]
+    dense = np.repeat(np.asarray(lengths)[:, None], len(shares), axis=1)
+    pruned = flops.encoder_macs(tokens[:, :-1], tokens[:, 1:], sizes)
+    return float((counts * pruned).sum() / (counts * flops.encoder_macs(dense, dense, sizes)).sum())

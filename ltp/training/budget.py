@@ -6,6 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 from transformers import TrainerCallback
 
@@ -37,13 +38,14 @@ class Budget:
         self.target = settings.flops_target or 1.0
         self.least = settings.least_flops_target or self.target
         rows = random.Random(settings.seed).sample(range(len(split)), min(SENTENCES, len(split)))
-        self.examples = [{name: split[row][name] for name in split.column_names if name != "length"} for row in rows]
+        columns = [name for name in split.column_names if name != "length"]
+        self.examples = [{name: example[name] for name in columns} for example in split.select(rows)]
+        self.lengths = np.array([len(example["input_ids"]) for example in self.examples])
         self.shares(self.least)
 
     def shares(self, target: float) -> list[float]:
         """(L,) share of its tokens that each layer leaves, for the sample to cost ``target``."""
-        lengths = [len(example["input_ids"]) for example in self.examples]
-        return shares_for(target, self.model.layers, lengths, self.model.sizes, self.model.every_token)
+        return shares_for(target, self.model.layers, self.lengths, self.model.sizes, self.model.every_token)
 
     def draw(self, step: int) -> float:
         """The target of a step: evenly distributed on a logarithmic scale, the same whenever seed and step are."""

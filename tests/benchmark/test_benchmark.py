@@ -5,40 +5,27 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
-from collections import Counter
 from datetime import UTC, date, datetime
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pytest
 import torch
 from helpers import tiny
-from transformers import RobertaConfig
+from helpers.extras import HAS_ONNX
 
-from ltp.analysis.csv_files import csv_text
-from ltp.analysis.runs import LAYERS, RUNS, RUNS_COLUMNS, SPLITS
-from ltp.benchmark import backends, comparison, timing
+from ltp.benchmark import backends, comparison
 from ltp.benchmark import plots as speed_plots
 from ltp.benchmark import table as speed
 from ltp.benchmark.backends import BACKENDS, MaskedOnly
-from ltp.benchmark.calibration import SHAPES, calibrate, kept_after, random_model
 from ltp.benchmark.markdown import markdown
-from ltp.benchmark.runner import Settings, benchmark, benchmark_study
-from ltp.benchmark.texts import batches, read_texts
-from ltp.benchmark.timing import interleaved, speedup
+from ltp.benchmark.runner import Settings, benchmark
 from ltp.cli.main import main
 from ltp.common.errors import LTPError
 from ltp.common.machine import commit, processor_name
-from ltp.conversion.convert import convert
-from ltp.models import flops
-from ltp.models.flops import Sizes
 from ltp.models.layouts.registry import LAYOUTS
 from ltp.models.prepacked_linear import has_bfloat16
-from ltp.settings.pruning import PruningSettings
 
-HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
-METHODS = ("ltp", "manual")
 # What can run here; the compiled backend takes a minute to compile.
 NEEDED = {"onnx": HAS_ONNX, "exporter": HAS_ONNX, "openvino": importlib.util.find_spec("openvino"),
           "nncf": importlib.util.find_spec("nncf"), "bfloat16": has_bfloat16(), "compiler": False,
@@ -216,92 +203,6 @@ def test_masks_alone_give_the_answers_of_removal(kind, mode):
     assert expected.ffn_tokens[:, -1].sum() < batch["attention_mask"].sum()
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
-def test_thresholds_for_a_share_of_the_flops(kind):
-    model = tiny.pruning_model(kind).float()
-    batch = tiny.batch(tiny.sentences([13, 4, 9, 30, 17, 22, 26, 8]))
-    share = calibrate(model, batch, 0.5)
-    with torch.no_grad():
-        found = model(**batch)
-    lengths = batch["attention_mask"].sum(1)
-    np.testing.assert_allclose(found.ffn_tokens.sum(0) / lengths.sum(), kept_after(4, share), atol=0.03)
-    counts = (found.attention_tokens.numpy(), found.ffn_tokens.numpy(), lengths.numpy())
-    assert flops.summarise(*counts, Sizes(32, 64))["relative"] == pytest.approx(0.5, abs=0.05)
-    with pytest.raises(LTPError, match=r"flops: 0.05 cannot be reached: the first layer's attention alone is 0\.1"):
-        calibrate(model, batch, 0.05)
-    with pytest.raises(LTPError, match="prune_mode 'topk' has no thresholds"):
-        calibrate(tiny.pruning_model(kind, "topk"), batch, 0.5)
-
-
-def test_shapes_are_the_published_ones():
-    weights = {}
-    for name, config in SHAPES.items():
-        with torch.device("meta"):
-            weights[name] = sum(
-                weight.numel() for weight in LAYOUTS[config.model_type].model_class(config).parameters()
-            )
-    assert weights == {"bert-base": 109_483_778, "roberta-base": 124_647_170}
-
-
-def test_random_weights_are_the_same_again(monkeypatch):
-    small = RobertaConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
-    monkeypatch.setitem(SHAPES, "roberta-base", small)
-    first, second = (random_model("roberta-base").state_dict() for _ in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_batches_hold_every_sentence_once(tiny_data):
-    text = next(read_texts(tiny_data, 16, ()))
-    lengths = [len(row["input_ids"]) for row in text.rows]
-    assert lengths != sorted(lengths)
-    for kind in ("padded", "dynamic", "sorted"):
-        found = list(batches(text, kind, 3, RobertaConfig(max_position_embeddings=66)))
-        assert sorted(place for places, _ in found for place in places) == list(range(16))
-        for places, batch in found:
-            assert batch["attention_mask"].sum(1).tolist() == [lengths[place] for place in places]
-            widest = 64 if kind == "padded" else max(lengths[place] for place in places)
-            assert batch["input_ids"].shape == (len(places), widest)
-    assert [lengths[place] for places, _ in found for place in places] == sorted(lengths)
-
-
-def test_text_cut_to_a_length_begins_and_ends_as_sentences_do(tiny_data):
-    whole, *cut = read_texts(tiny_data, 8, (5, 20))
-    assert [text.max_length for text in cut] == [5, 20]
-    for text in cut:
-        ids = [row["input_ids"] for row in text.rows]
-        assert {len(row) for row in ids} == {text.max_length} and len(set(map(tuple, ids))) == len(ids)
-        start, end = whole.rows[0]["input_ids"][0], whole.rows[0]["input_ids"][-1]
-        assert all(row[0] == start and row[-1] == end for row in ids)
-
-
-def test_passes_are_interleaved_and_the_first_is_thrown_away(monkeypatch):
-    """Each warms up right before it is timed, and who follows whom changes from repeat to repeat."""
-    monkeypatch.setattr(timing, "PAUSE", 0)
-    calls = []
-    passes = {name: lambda name=name: calls.append(name) for name in "abcd"}
-    warm = {name: lambda name=name: calls.append(name.upper()) for name in "abcd"}
-    seconds = interleaved(passes, repeats=12, warm=warm)
-    assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys("abcd", 12)
-    assert calls[:4] == list("abcd")
-    timed = calls[4:]
-    assert [name.lower() for name in timed[::2]] == timed[1::2]  # warmed by its own, not by another
-    orders = [tuple(timed[start + 1 : start + 8 : 2]) for start in range(0, len(timed), 8)]
-    assert all(sorted(order) == list("abcd") for order in orders)
-    followers = {(order[index], order[index + 1]) for order in orders for index in range(3)}
-    assert len(followers) > 8
-    calls.clear()
-    interleaved(passes, repeats=12, warm=warm)
-    assert calls[4:] == timed  # the same each time the benchmark runs
-
-
-def test_speedups_compare_neighbours_in_time():
-    # The machine was ten times slower in the second repeat.
-    slow, fast = [2.0, 20.0, 2.0], [1.0, 10.0, 1.0]
-    assert speedup(slow, fast) == 2.0 == median(a / b for a, b in zip(slow, fast, strict=True))
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -325,69 +226,6 @@ def test_another_architecture_is_no_base(tiny_study, tmp_path):
     tiny.base_model("roberta").save_pretrained(tmp_path / "roberta")
     with pytest.raises(LTPError, match=r"roberta is a roberta, .*converted is not"):
         benchmark([str(tiny_study.converted)], [tiny_study.data], tmp_path / "s.csv", Settings(), tmp_path / "roberta")
-
-
-def runs_csv(folder, *rows):
-    """A runs.csv with a finished run for each (task, method, run, score); seeds are numbered by setting."""
-    seeds = Counter()
-    found = []
-    for task, method, run, score in rows:
-        stage, relative = ("base", 1.0) if method == "dense" else ("hard", 0.5)
-        figures = {f"{split}_score": score for split in SPLITS} | {
-            f"{split}_relative_flops": relative for split in SPLITS
-        }
-        facts = {"task": task, "model": "mini", "method": method, "stage": stage, "seed": seeds[task, method]}
-        found.append({"run": run, "status": "complete", "metric": "accuracy", **facts, **figures})
-        seeds[task, method] += 1
-    (folder / RUNS).write_text(csv_text([*RUNS_COLUMNS, *LAYERS], found), encoding="utf-8")
-
-
-def test_a_study_gives_each_tasks_point_of_every_method_and_its_dense_model(tmp_path):
-    rows = [
-        (task, method, f"{task}/seed~{seed}/{run}", 80.0)
-        for task in "ab" for method, run in (("dense", "dense/base"), ("ltp", "ltp/a")) for seed in (0, 1)
-    ]  # fmt: skip
-    others = [(task, "topk", f"{task}/seed~{seed}/topk/x", 80.0) for task, seed in (("a", 0), ("b", 0), ("b", 1))]
-    others += [("c", "dense", "c/d", 80.0), ("c", "ltp", "c/l", 70.0)]
-    runs_csv(tmp_path, *rows, *others)
-    assert speed.operating_points(tmp_path) == [
-        speed.OperatingPoint(
-            "mini", {"ltp": tmp_path / task / "seed~0/ltp/a"} | more,
-            tmp_path / task / "seed~0/dense/base", tmp_path / task / "data",
-        )
-        for task, more in (("a", {}), ("b", {"topk": tmp_path / "b/seed~0/topk/x"}))
-    ]  # fmt: skip
-
-
-def test_a_study_without_a_pruned_point_says_so(tmp_path):
-    runs_csv(tmp_path, ("a", "dense", "a/d", 80.0), ("a", "ltp", "a/l", 70.0))
-    with pytest.raises(LTPError, match="no task has a pruned setting within 1 point of dense; name the run to time"):
-        speed.operating_points(tmp_path)
-
-
-def test_the_points_of_a_study_are_timed_against_its_dense_model(tiny_study, tmp_path):
-    (tmp_path / "task").mkdir()
-    (tmp_path / "task/data").symlink_to(tiny_study.data)
-    convert(
-        tiny_study.base, tmp_path / "manual", PruningSettings(prune_mode="rising_threshold", final_token_threshold=0.6)
-    )
-    rows = [("dense", tiny_study.base), ("ltp", tiny_study.converted), ("manual", tmp_path / "manual")]
-    runs_csv(tmp_path, *(("task", method, str(run), 80.0) for method, run in rows))
-    only = ("hf-dynamic", *(["ltp-onnx", "ltp-onnx-int8"] if HAS_ONNX else []))
-    rows = benchmark_study(
-        tmp_path, tmp_path / "speed.csv", Settings(batch_sizes=(1, 2), sentences=6, repeats=1, only=only)
-    )
-    assert {row["model"] for row in rows} == {"mini"}
-    expected = [("hf-dynamic", "dense")] + [(name, method) for name in ("ltp", *only[1:]) for method in METHODS]
-    assert [(row["backend"], row["method"]) for row in rows] == 2 * expected
-    titles = {row["title"] for row in rows}
-    assert {"packed, pruned, LTP", "packed, pruned, manual thresholds"} < titles and len(titles) == len(expected)
-    costs = {row["method"]: row["flops_reduction"] for row in rows}
-    assert costs["dense"] == 1.0 and len(set(costs.values())) == 3
-    for row in rows:
-        assert row["agreement"] == 1.0 or row["weights"] == "int8"
-    drawn = {path.name for path in speed_plots.write_speed_plots(tmp_path / "speed.csv")}
-    assert "speed-batch-mini-sst2-24.png" in drawn
 
 
 @pytest.mark.parametrize("arguments", [[], ["run"], ["run", "--data", "d", "--study", "results"]])

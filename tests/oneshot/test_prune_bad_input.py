@@ -170,8 +170,8 @@ def test_any_share_between_0_and_1_is_a_budget(count, share):
     assert PruneSettings(flops=tuple(shares)).flops == tuple(shares)
 
 
-def test_an_interrupted_call_goes_on_and_gives_the_same(classifier, text_file, tmp_path, monkeypatch, capsys):
-    command = ["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.2"]
+def interrupt_at_the_end(command, monkeypatch):
+    """Run a call that the user ends when all is done but the timing."""
 
     def interrupt(*arguments):
         raise KeyboardInterrupt
@@ -179,6 +179,11 @@ def test_an_interrupted_call_goes_on_and_gives_the_same(classifier, text_file, t
     with monkeypatch.context() as patch:
         patch.setattr(speed, "measure", interrupt)
         assert main(command) == 130
+
+
+def test_an_interrupted_call_goes_on_and_gives_the_same(classifier, text_file, tmp_path, monkeypatch, capsys):
+    command = ["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.2"]
+    interrupt_at_the_end(command, monkeypatch)
     assert not (tmp_path / "out").exists()
     plan = json.loads((tmp_path / ".out.partial/plan.json").read_text())
     assert main(command) == 0
@@ -189,13 +194,7 @@ def test_an_interrupted_call_goes_on_and_gives_the_same(classifier, text_file, t
 
 def test_a_call_of_other_settings_starts_anew(classifier, text_file, tmp_path, monkeypatch, capsys):
     command = ["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.2"]
-
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(speed, "measure", interrupt)
-        assert main(command) == 130
+    interrupt_at_the_end(command, monkeypatch)
     capsys.readouterr()
     assert main([*command, "--flops=0.7"]) == 0
     assert "going on" not in capsys.readouterr().err

@@ -214,40 +214,32 @@ def test_groups_are_cut_whole():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "content", "message"),
     [
-        ("EU I-ORG\nrejects\n", "line 2: has 1 columns, expected 2: a word, its labels, and a blank line"),
-        ("EU\nrejects\n", "line 1: has 1 columns, expected 2"),
-        ("EU O\nrejects O\n", "ner_tags has 1 different labels, expected 2 to 1000"),
-        ("", "no rows; expected labelled examples"),
-    ],
-)
-def test_broken_columns_are_refused(tmp_path, content, message):
-    path = tmp_path / "train.conll"
-    path.write_text(content)
-    with pytest.raises(LTPError) as caught:
-        check_text(wish(path, "tokens"))
-    assert message in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("[1, 2]", "a value of the wrong type; expected SQuAD's data, paragraphs"),
-        ('{"rows": []}', "no 'data'; expected SQuAD's data, paragraphs"),
         (
+            "train.conll",
+            "EU I-ORG\nrejects\n",
+            "line 2: has 1 columns, expected 2: a word, its labels, and a blank line",
+        ),
+        ("train.conll", "EU\nrejects\n", "line 1: has 1 columns, expected 2"),
+        ("train.conll", "EU O\nrejects O\n", "ner_tags has 1 different labels, expected 2 to 1000"),
+        ("train.conll", "", "no rows; expected labelled examples"),
+        ("train.json", "[1, 2]", "a value of the wrong type; expected SQuAD's data, paragraphs"),
+        ("train.json", '{"rows": []}', "no 'data'; expected SQuAD's data, paragraphs"),
+        (
+            "train.json",
             '{"data": [{"paragraphs": [{"context": "a", "qas": [{"question": "b"}]}]}]}',
             "no 'answers'; expected SQuAD's",
         ),
-        ("{", "not JSON"),
-        ('{"data": []}', "no rows; expected labelled examples"),
+        ("train.json", "{", "not JSON"),
+        ("train.json", '{"data": []}', "no rows; expected labelled examples"),
     ],
 )
-def test_broken_questions_are_refused(tmp_path, content, message):
-    path = tmp_path / "train.json"
+def test_broken_columns_and_questions_are_refused(tmp_path, name, content, message):
+    path = tmp_path / name
     path.write_text(content)
     with pytest.raises(LTPError) as caught:
-        check_text(wish(path, "spans"))
+        check_text(wish(path, "tokens" if name.endswith("conll") else "spans"))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

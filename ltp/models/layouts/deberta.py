@@ -16,7 +16,7 @@ from ltp.common.errors import LTPError
 from ltp.models.attention import AttentionBias
 from ltp.models.blocks import Wanted, attend, project
 from ltp.models.flops import Sizes
-from ltp.models.layouts.layout import EmbeddingModules, HeadModules, LayerModules, Layout
+from ltp.models.layouts.layout import EmbeddingModules, HeadModules, Layout
 from ltp.models.packing import PackedTokens
 from ltp.models.prepacked_linear import LinearFunction, PrepackedWeights
 
@@ -78,12 +78,15 @@ class DebertaLayout(Layout):
             distances = make_log_bucket_position(distances, self.buckets, self.most).long()
         return (distances + self.span).clamp(0, 2 * self.span - 1)
 
+    def projections(self, layer: nn.Module) -> tuple[nn.Module, ...]:
+        block = layer.attention.self
+        return block.query_proj, block.key_proj, block.value_proj
+
     def attend(
         self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Shared, wanted: Wanted
     ) -> tuple[Tensor, Tensor | None]:
         block = layer.attention.self
-        modules = (block.query_proj, block.key_proj, block.value_proj)
-        query, key, value = project(linear, modules, tokens.hidden, tokens, wanted.first_only)
+        query, key, value = project(linear, self.projections(layer), tokens.hidden, tokens, wanted.first_only)
         dropout = block.dropout.p if block.training else 0.0
         bias = self._bias(block, shared) if self.query_distances or self.key_distances else None
         return attend(query * self.terms**-0.5, key, value, tokens, self.heads, dropout, wanted, bias)
@@ -139,13 +142,6 @@ class DebertaLayout(Layout):
                 "ONNX for DeBERTa; run it in PyTorch"
             )
         return super().embedding_modules(encoder)
-
-    def modules(self, layer: nn.Module) -> LayerModules:
-        block, attention = layer.attention.self, layer.attention.output
-        return LayerModules(
-            (block.query_proj, block.key_proj, block.value_proj), attention.dense, attention.LayerNorm,
-            layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
-        )  # fmt: skip
 
     def head_modules(self, model: nn.Module) -> HeadModules:
         return HeadModules(model.pooler.dense, self.pooler_activation, model.classifier)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from ltp.models.blocks import Wanted, attend, dropped, project, widen
+from ltp.models.blocks import dropped, widen
 from ltp.models.layouts.layout import HeadModules, LayerModules, Layout
-from ltp.models.packing import PackedTokens
 from ltp.models.prepacked_linear import LinearFunction, apply_linear, is_wrapped
 
 
@@ -32,12 +30,11 @@ class DistilBertLayout(Layout):
     def output_projection(self, layer: nn.Module) -> nn.Module:
         return layer.attention.out_lin
 
-    def attend(
-        self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Any, wanted: Wanted
-    ) -> tuple[Tensor, Tensor | None]:
-        block = layer.attention
-        projected = project(linear, (block.q_lin, block.k_lin, block.v_lin), tokens.hidden, tokens, wanted.first_only)
-        return attend(*projected, tokens, self.heads, block.dropout.p if block.training else 0.0, wanted)
+    def attention_block(self, layer: nn.Module) -> nn.Module:
+        return layer.attention
+
+    def projections(self, layer: nn.Module) -> tuple[nn.Module, ...]:
+        return layer.attention.q_lin, layer.attention.k_lin, layer.attention.v_lin
 
     def finish(self, linear: LinearFunction, layer: nn.Module, context: Tensor, residual: Tensor) -> Tensor:
         attended = layer.sa_layer_norm(linear(context, layer.attention.out_lin)[0] + residual)
@@ -53,9 +50,8 @@ class DistilBertLayout(Layout):
         return model.classifier(model.dropout(functional.relu(model.pre_classifier(pooled))))
 
     def modules(self, layer: nn.Module) -> LayerModules:
-        block = layer.attention
         return LayerModules(
-            (block.q_lin, block.k_lin, block.v_lin), block.out_lin, layer.sa_layer_norm,
+            self.projections(layer), layer.attention.out_lin, layer.sa_layer_norm,
             layer.ffn.lin1, layer.ffn.lin2, layer.output_layer_norm,
         )  # fmt: skip
 

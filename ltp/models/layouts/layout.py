@@ -8,6 +8,7 @@ Shapes: T tokens in the batch, B sentences, H hidden, A heads, I intermediate, C
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -58,7 +59,7 @@ class EmbeddingModules(NamedTuple):
     projection: nn.Linear | None = None  # after the norm
 
 
-class Layout:
+class Layout(ABC):
     """BERT's layout: embeddings with positions, layers with LayerNorms after each sum, a head on the first token.
 
     One for each model, made from its LTPConfig. Other architectures override what differs, and raise LTPError for a
@@ -101,6 +102,15 @@ class Layout:
         """What all layers of one forward pass share; given to `attend`."""
         return None
 
+    def attention_block(self, layer: nn.Module) -> nn.Module:
+        """The module that holds a layer's projections and its dropout of attention."""
+        return layer.attention.self
+
+    def projections(self, layer: nn.Module) -> tuple[nn.Module, ...]:
+        """The linear layers that make queries, keys and values: three, or one that makes all."""
+        block = layer.attention.self
+        return block.query, block.key, block.value
+
     def output_projection(self, layer: nn.Module) -> nn.Module:
         """The linear layer after attention."""
         return layer.attention.output.dense
@@ -113,22 +123,22 @@ class Layout:
 
     def modules(self, layer: nn.Module) -> LayerModules:
         """A layer's modules by what they do."""
-        block, attention = layer.attention.self, layer.attention.output
+        attention = layer.attention.output
         return LayerModules(
-            (block.query, block.key, block.value), attention.dense, attention.LayerNorm,
+            self.projections(layer), attention.dense, attention.LayerNorm,
             layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm,
         )  # fmt: skip
 
+    @abstractmethod
     def head_modules(self, model: nn.Module) -> HeadModules:
         """The head's modules by what they do."""
-        raise NotImplementedError
 
     def attend(
         self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Any, wanted: Wanted
     ) -> tuple[Tensor, Tensor | None]:
         """Attention before its output projection: context (T, H), or (B, H), and each token's score (T,) or None."""
-        block = layer.attention.self
-        projected = project(linear, (block.query, block.key, block.value), tokens.hidden, tokens, wanted.first_only)
+        block = self.attention_block(layer)
+        projected = project(linear, self.projections(layer), tokens.hidden, tokens, wanted.first_only)
         return attend(*projected, tokens, self.heads, block.dropout.p if block.training else 0.0, wanted)
 
     def finish(self, linear: LinearFunction, layer: nn.Module, context: Tensor, residual: Tensor) -> Tensor:
@@ -144,9 +154,9 @@ class Layout:
         """What the encoder does after its last layer: (K, H) -> (K, H)."""
         return hidden
 
+    @abstractmethod
     def classify(self, model: nn.Module, pooled: Tensor) -> Tensor:
         """(B, H) first tokens, or means of all -> (B, C) logits, by the base model's own head."""
-        raise NotImplementedError
 
     def init_buffers(self, module: nn.Module) -> None:
         """Set the buffers of one module that no checkpoint holds."""

@@ -87,12 +87,15 @@ class ModernBertLayout(Layout):
     def output_projection(self, layer: nn.Module) -> nn.Module:
         return layer.attn.Wo
 
+    def projections(self, layer: nn.Module) -> tuple[nn.Module, ...]:
+        return (layer.attn.Wqkv,)
+
     def attend(
         self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Shared, wanted: Wanted
     ) -> tuple[Tensor, Tensor | None]:
         block = layer.attn
         normed = layer.attn_norm(tokens.hidden)
-        query, key, value = project(linear, (block.Wqkv,), normed, tokens, wanted.first_only)
+        query, key, value = project(linear, self.projections(layer), normed, tokens, wanted.first_only)
         cosine, sine = (table.index_select(0, tokens.positions) for table in shared.rotations[layer.attention_type])
         key = self._rotated(key, cosine, sine)
         if not wanted.first_only:  # a first token's place is 0: it is not rotated
@@ -130,7 +133,7 @@ class ModernBertLayout(Layout):
 
     def modules(self, layer: nn.Module) -> LayerModules:
         return LayerModules(
-            (layer.attn.Wqkv,), layer.attn.Wo, layer.attn_norm, layer.mlp.Wi, layer.mlp.Wo, layer.mlp_norm
+            self.projections(layer), layer.attn.Wo, layer.attn_norm, layer.mlp.Wi, layer.mlp.Wo, layer.mlp_norm
         )
 
     def head_modules(self, model: nn.Module) -> HeadModules:

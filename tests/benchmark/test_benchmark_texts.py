@@ -1,0 +1,31 @@
+"""The sentences that are timed, and their batches."""
+
+from __future__ import annotations
+
+from transformers import RobertaConfig
+
+from ltp.benchmark.texts import batches, read_texts
+
+
+def test_batches_hold_every_sentence_once(tiny_data):
+    text = next(read_texts(tiny_data, 16, ()))
+    lengths = [len(row["input_ids"]) for row in text.rows]
+    assert lengths != sorted(lengths)
+    for kind in ("padded", "dynamic", "sorted"):
+        found = list(batches(text, kind, 3, RobertaConfig(max_position_embeddings=66)))
+        assert sorted(place for places, _ in found for place in places) == list(range(16))
+        for places, batch in found:
+            assert batch["attention_mask"].sum(1).tolist() == [lengths[place] for place in places]
+            widest = 64 if kind == "padded" else max(lengths[place] for place in places)
+            assert batch["input_ids"].shape == (len(places), widest)
+    assert [lengths[place] for places, _ in found for place in places] == sorted(lengths)
+
+
+def test_text_cut_to_a_length_begins_and_ends_as_sentences_do(tiny_data):
+    whole, *cut = read_texts(tiny_data, 8, (5, 20))
+    assert [text.max_length for text in cut] == [5, 20]
+    for text in cut:
+        ids = [row["input_ids"] for row in text.rows]
+        assert {len(row) for row in ids} == {text.max_length} and len(set(map(tuple, ids))) == len(ids)
+        start, end = whole.rows[0]["input_ids"][0], whole.rows[0]["input_ids"][-1]
+        assert all(row[0] == start and row[-1] == end for row in ids)
