@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ltp.analysis.csv_files import is_expected, read_rows
+from ltp.analysis.ratios import exact_match
 from ltp.analysis.resample import Array
 from ltp.analysis.study import Setting, Study
 from ltp.results.run import read_predictions
@@ -78,7 +79,7 @@ def length_rows(study: Study) -> list[LengthRow]:
 def _is_right(label: Any, prediction: Any) -> bool:
     """Whether a prediction is the class, all labels of a sentence's words, or one of a question's answers."""
     if isinstance(prediction, str):
-        return prediction in (label or [""])
+        return exact_match(label, prediction)[0] == 1.0
     return bool(prediction == label)
 
 

@@ -38,7 +38,8 @@ def add_settings(parser: argparse._ActionsContainer, settings: type, names: Coll
             choices = field.metadata.get("choices")
             options |= {"type": kind, "choices": choices, "metavar": None if choices else name.upper()}
         if kind is not bool and field.default is not None:
-            options["help"] += " (default: %(default)s)"
+            values = field.default if isinstance(field.default, tuple) else (field.default,)
+            options["help"] += f" (default: {' '.join(map(str, values))})"
         parser.add_argument("--" + name.replace("_", "-"), **options)
 
 

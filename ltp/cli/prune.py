@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ltp.cli.flags import add_settings
+from ltp.cli.flags import add_settings, read_settings
 from ltp.settings.oneshot import PruneSettings
 
 EXAMPLE = """
@@ -21,18 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="folder or Hub name of a fine-tuned classifier or reranker")
     parser.add_argument("--text", required=True, metavar="FILE", help="CSV, TSV, JSON Lines, Parquet, or .txt by line")
     parser.add_argument("--output", required=True, help="folder to write, which must not be there")
-    parser.add_argument(
-        "--flops", type=float, nargs="+", default=[0.5], metavar="SHARE",
-        help="shares of the original's FLOPs; several give a table and a picture (default: 0.5)",
-    )  # fmt: skip
-    names = ("minutes", "text_columns", "label_column", "protect", "max_length", "seed")
-    add_settings(parser, PruneSettings, names)
+    add_settings(parser, PruneSettings)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """``ltp prune``: prune and say what came out."""
-    names = ("flops", "minutes", "text_columns", "label_column", "protect", "max_length", "seed")
-    settings = PruneSettings(**{name: getattr(arguments, name) for name in names})
+    settings = read_settings(arguments, PruneSettings)
     from ltp.oneshot.prune import prune_table
     from ltp.oneshot.state import check_output
     from ltp.oneshot.texts import read_table

@@ -10,6 +10,8 @@ from ltp.models.layouts.registry import layout_class
 from ltp.results.encoders import ENCODERS
 from ltp.settings.pruning import PruningSettings
 
+OPTIONAL_KEYS = ("protected_until", "token_keep_rates")  # of our own keys, those that few models have
+
 
 class LTPConfig(PreTrainedConfig):
     """Configuration of a token-pruned encoder.
@@ -41,18 +43,15 @@ class LTPConfig(PreTrainedConfig):
         return cls(**keys)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the library's; a config that protects no tokens is written as by the versions that could not."""
+        """As the library's, without the optional keys that are not set: as the versions wrote it that lacked them."""
         content = super().to_dict()
-        if content.get("protected_until") is None:
-            content.pop("protected_until", None)
-        return content
+        return {key: value for key, value in content.items() if key not in OPTIONAL_KEYS or value is not None}
 
     def base_config(self) -> PreTrainedConfig:
         """The base encoder's configuration, as it was before conversion."""
         config_class = layout_class(self.base_model_type).config_class
         own = {
-            "model_type", "base_model_type", "architectures", "protected_until", "token_keep_rates",
-            *vars(PruningSettings()),
+            "model_type", "base_model_type", "architectures", *OPTIONAL_KEYS, *vars(PruningSettings()),
         }  # fmt: skip
         return config_class(**{k: v for k, v in self.to_dict().items() if k not in own})
 

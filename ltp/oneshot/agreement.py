@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import softmax
 
 from ltp.analysis.bootstrap import Interval, difference_interval, score_interval
 
@@ -60,8 +61,7 @@ def examples(
             {"text": head(texts[i]), "original": f"{original[i]:.2f}", "pruned": f"{pruned[i]:.2f}"}
             for i in map(int, worst)
         ]
-    wide = np.exp(logits - logits.max(1, keepdims=True))
-    sure = (wide / wide.sum(1, keepdims=True)).max(1)
+    sure = softmax(logits, 1).max(1)
     changed = np.flatnonzero(original != pruned)
     worst = changed[np.argsort(-sure[changed], kind="stable")][:MOST_EXAMPLES]
     return [

@@ -14,7 +14,9 @@ PROTECTED = ("none", "first")
 class PruneSettings:
     """What ``ltp prune`` and ``ltp.prune`` are asked for."""
 
-    flops: tuple[float, ...] = described((0.5,), "share of the original's FLOPs to cost; several give a frontier")
+    flops: tuple[float, ...] = described(
+        (0.5,), "shares of the original's FLOPs to cost; several give a table and a picture"
+    )
     minutes: float = described(8.0, "time for all of it, of which training gets what is left", minimum=0.1)
     text_columns: tuple[str, ...] | None = described(
         None, "column of the texts, or the two of a pair, a reranker's query first; unset: text, or the only one"
