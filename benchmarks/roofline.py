@@ -1,6 +1,6 @@
 """An upper bound for the speed-up by pruning on this machine: the time of the matrix products only.
 
-    python benchmarks/roofline.py MODEL --data DIR [--batch 1 32] [--flops 0.5]
+    python benchmarks/roofline.py MODEL --data DIR [--batch 1 32] [--flops 0.5] [--bf16]
 
 MODEL is a run that prunes, or a shape (bert-base, roberta-base). The six weight matrices of every layer are multiplied
 with as many rows as the unpruned and the pruned encoder have, by the encoder's own kernels, without attention, scores
@@ -11,6 +11,7 @@ rows.
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -28,11 +29,15 @@ from ltp.models.prepacked_linear import PrepackedWeights
 
 
 def products(model: LTPForSequenceClassification, counts: list[tuple[list[int], list[int]]]) -> Callable[[], None]:
-    """A pass over batches: per batch the rows of every layer's attention, and of its output and feed-forward."""
+    """A pass over batches: per batch the rows of every layer's attention, and of its output and feed-forward.
+
+    In the model's number format.
+    """
     layers = model.encoder.encoder.layer
     most = max(max(attention) for attention, _ in counts)
-    narrow = torch.randn(most, model.config.hidden_size)
-    wide = torch.randn(most, model.config.intermediate_size)
+    dtype = layers[0].attention.self.query.weight.dtype
+    narrow = torch.randn(most, model.config.hidden_size, dtype=dtype)
+    wide = torch.randn(most, model.config.intermediate_size, dtype=dtype)
     prepacked = PrepackedWeights()
 
     @torch.inference_mode()
@@ -58,6 +63,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--flops", type=float)
+    parser.add_argument("--bf16", action="store_true", help="in bfloat16, with the rows that fp32 has")
     options = parser.parse_args()
     if threads := cpu_threads():
         torch.set_num_threads(threads)
@@ -66,6 +72,7 @@ def main() -> None:
     if options.flops:
         _, whole = next(batches(text, "sorted", len(text.rows), model.config))
         calibrate(model, whole, options.flops)
+    timed = copy.deepcopy(model).to(torch.bfloat16) if options.bf16 else model
     for size in options.batch:
         dense, pruned, attended, fed, lengths = [], [], [], [], []
         for row_numbers, batch in batches(text, "sorted", size, model.config):
@@ -78,7 +85,7 @@ def main() -> None:
             fed.append(output.ffn_tokens)
             lengths += own
         relative = summarise(torch.cat(attended).numpy(), torch.cat(fed).numpy(), lengths, model.sizes)["relative"]
-        seconds = interleaved({"dense": products(model, dense), "pruned": products(model, pruned)}, options.repeats)
+        seconds = interleaved({"dense": products(timed, dense), "pruned": products(timed, pruned)}, options.repeats)
         gain = speedup(seconds["dense"], seconds["pruned"])
         milliseconds = {name: 1000 * median(times) / len(dense) for name, times in seconds.items()}
         print(

@@ -31,6 +31,8 @@ AttentionBias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor | None]
 # Elements of the padded attention matrices of one block of sentences. Larger ones do not fit the processor's cache and
 # cost more per token than the matrix products around them.
 MAX_BLOCK_ELEMENTS = 1 << 20
+# Sentences up to this long are scored in 32 bits where the model has 16: on CPUs such small products are slower in 16.
+MAX_WIDENED_LENGTH = 48
 # Without gradients, elements per thread of the one buffer that holds block after block: what the cache of a core holds.
 MAX_BUFFER_ELEMENTS = 1 << 18
 
@@ -113,6 +115,10 @@ def _attend(
     """`packed_attention` for one block of sentences, padded to its longest."""
     sentences, (tokens, hidden_size) = lengths.shape[0], query.shape
     longest = tokens if sentences == 1 else int(lengths.max())
+    autocast = torch.is_autocast_enabled(query.device.type)
+    dtype = query.dtype
+    if return_received and longest <= MAX_WIDENED_LENGTH and query.device.type == "cpu" and not autocast:
+        query, key, value = (part.to(_sum_dtype(part)) for part in (query, key, value))
     indices = valid = None
     if sentences * longest > tokens:  # else all are of one length, and nothing is padding
         indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
@@ -128,7 +134,6 @@ def _attend(
     queries, keys, values = split_heads(query), split_heads(key), split_heads(value)
     norms = None if norms is None else padded(norms).transpose(1, 2)  # (B, A, N)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
-    autocast = torch.is_autocast_enabled(query.device.type)
     received = added = None
     if bias is not None:
         places = padded(positions)  # (B, N)
@@ -150,7 +155,7 @@ def _attend(
             added = added.to(queries.dtype)
             mask = added if mask is None else added.masked_fill(~mask, torch.finfo(added.dtype).min)
         context = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
-    context = context.transpose(1, 2).reshape(sentences * longest, hidden_size)
+    context = context.transpose(1, 2).reshape(sentences * longest, hidden_size).to(dtype)
     if indices is not None:
         context = context.index_select(0, indices)
         received = None if received is None else received.index_select(0, indices)

@@ -108,7 +108,7 @@ def test_dropout_acts_on_what_is_mixed_only():
         assert context.std().item() > 0.3
 
 
-@pytest.mark.parametrize("lengths", [[9, 9], [9, 4, 7]])
+@pytest.mark.parametrize("lengths", [[9, 9], [9, 4, 7], [60, 60], [60, 7, 33]])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_16_bit_weights_give_the_received_attention_that_they_give_with_gradients(dtype, lengths):
     """In 32-bit sums of the same probabilities: else tokens near a threshold stay in training and go in inference."""
@@ -119,3 +119,25 @@ def test_16_bit_weights_give_the_received_attention_that_they_give_with_gradient
         _, received = packed_attention(*halves, seq_ids, counts, HEADS, return_received=True)
     assert received.dtype == expected.dtype == torch.float32
     torch.testing.assert_close(received, expected.detach(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_short_sentences_of_16_bit_weights_are_scored_in_32_bits(gradients):
+    """Exactly as the same numbers in 32 bits; the context is rounded to 16 once."""
+    lengths = [9, 4, attention.MAX_WIDENED_LENGTH]
+    stacked, seq_ids, counts = states(lengths)
+    halves = stacked.detach().to(torch.bfloat16)
+    found = []
+    for parts in (halves, halves.float()):
+        with torch.set_grad_enabled(gradients):
+            context, received = packed_attention(
+                *parts.requires_grad_(gradients), seq_ids, counts, HEADS, return_received=True
+            )
+        found.append((context.to(torch.bfloat16), received))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    longer, seq_ids, counts = states([attention.MAX_WIDENED_LENGTH + 1])
+    halves = longer.detach().to(torch.bfloat16)
+    received, exact = (
+        packed_attention(*parts, seq_ids, counts, HEADS, return_received=True)[1] for parts in (halves, halves.float())
+    )
+    assert not torch.equal(received, exact)  # the longer ones keep the faster format
