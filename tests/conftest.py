@@ -37,7 +37,7 @@ BAD_INPUTS = {
         "test_too_few",
         "test_texts",
         "test_an_output",
-    ),  # fmt: skip
+    ),
 }
 
 
