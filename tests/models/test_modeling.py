@@ -64,10 +64,11 @@ def test_every_architecture_that_is_read_without_torch_has_an_adapter():
 
 @kinds
 def test_without_a_mask_every_token_is_real(kind):
-    base, ids = tiny.base_model(kind), torch.stack(tiny.sentences([6, 6]))
+    """In 64 bits: in 32 the library's own DeBERTa is wrong by up to 1e-5 on some processors."""
+    base, ids = tiny.base_model(kind).double(), torch.stack(tiny.sentences([6, 6]))
     with torch.no_grad():
         found = LTPForSequenceClassification.from_base(base, NONE)(ids).logits
-        torch.testing.assert_close(found, base(ids).logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found, base(ids).logits, atol=1e-6, rtol=0)
 
 
 @all_kinds
