@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def main() -> None:
     rows: list[dict[str, str]] = []
     for base in options.bases:
         metrics = read_metrics(base)
-        date = metrics["timing"]["finished_at"][:10]
+        date = datetime.now(UTC).date().isoformat()
         dense = {f"at {100 * target:.0f} %": _cell(metrics) for target in options.flops}
         rows.append(
             {"task": task_title(base.parents[2].name), "score": "dense", "rule": "", "training": ""}
