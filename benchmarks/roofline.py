@@ -18,11 +18,11 @@ from statistics import median
 
 import torch
 
-from ltp.benchmark.calibration import calibrate
 from ltp.benchmark.runner import load_model
 from ltp.benchmark.texts import batches, read_texts
 from ltp.benchmark.timing import interleaved, speedup
 from ltp.common.machine import cpu_threads
+from ltp.models.calibration import calibrate
 from ltp.models.flops import summarise
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.prepacked_linear import PrepackedWeights
@@ -71,7 +71,7 @@ def main() -> None:
     text = next(read_texts(options.data, options.sentences, ()))
     if options.flops:
         _, whole = next(batches(text, "sorted", len(text.rows), model.config))
-        calibrate(model, whole, options.flops)
+        calibrate(model, [whole], options.flops)
     timed = copy.deepcopy(model).to(torch.bfloat16) if options.bf16 else model
     for size in options.batch:
         dense, pruned, attended, fed, lengths = [], [], [], [], []

@@ -2,8 +2,9 @@
 
     python benchmarks/training.py MODEL DATA [--batch 32] [--repeats 5] [--precision auto]
 
-MODEL is a fine-tuned BERT or RoBERTa classifier or a run, DATA a folder that `ltp data` wrote. Steps (forward,
-backward, AdamW) of all ways alternate on the same batches; the ratios are medians over the repeats.
+MODEL is a fine-tuned BERT or RoBERTa classifier, a run, or bert-base or roberta-base for random weights; DATA is a
+folder that `ltp data` wrote. Steps (forward, backward, AdamW) of all ways alternate on the same batches; the ratios are
+medians over the repeats.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from statistics import median
 import torch
 from torch import nn
 
-from ltp.benchmark.calibration import THRESHOLDS, calibrate
+from ltp.benchmark.shapes import SHAPES, random_model
 from ltp.benchmark.texts import batches, read_texts
 from ltp.benchmark.timing import interleaved, speedup
 from ltp.common.errors import LTPError
 from ltp.common.machine import cpu_threads
+from ltp.models.calibration import calibrate
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
@@ -69,7 +71,7 @@ def main() -> None:
     if threads := cpu_threads():
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_pruned(options.model).to_base()
+    base = (random_model(options.model) if options.model in SHAPES else load_pruned(options.model)).to_base()
     for module in base.modules():  # dropout costs all ways alike, and is off in the default study
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -78,8 +80,8 @@ def main() -> None:
     _, whole = next(batches(text, "sorted", len(text.rows), base.config))
 
     def pruning(soft: bool) -> LTPForSequenceClassification:
-        model = LTPForSequenceClassification.from_base(copy.deepcopy(base), THRESHOLDS)
-        calibrate(model.eval(), whole, HALF)
+        model = LTPForSequenceClassification.from_base(copy.deepcopy(base), PruningSettings())
+        calibrate(model.eval(), [whole], HALF)
         if soft:
             model.use_soft_masks(TEMPERATURE)
         else:

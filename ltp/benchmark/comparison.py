@@ -15,7 +15,6 @@ import torch
 from tqdm.auto import tqdm
 
 from ltp.benchmark.backends import BACKENDS, REFERENCE, Backend, BackendInputs, Batch, Run
-from ltp.benchmark.calibration import calibrate
 from ltp.benchmark.openvino_backend import require_openvino
 from ltp.benchmark.texts import Text, batches
 from ltp.benchmark.timing import interleaved, speedup
@@ -24,6 +23,7 @@ from ltp.common.machine import commit, processor_name
 from ltp.common.names import METHOD_NAMES, METHODS
 from ltp.export.export import require_onnx
 from ltp.models import flops
+from ltp.models.calibration import calibrate
 from ltp.models.prepacked_linear import has_bfloat16
 
 PRUNED_REFERENCE = "ltp"
@@ -51,8 +51,8 @@ def compare(
         if relative_flops is not None:
             _, whole = next(batches(text, "sorted", len(text.rows), first.base.config))
             for point in points:
-                point.model.to("cpu", torch.float32)
-                calibrate(point.model, whole, relative_flops)
+                on_device = {name: values.to(point.device) for name, values in whole.items()}
+                calibrate(point.to_device(point.model), [on_device], relative_flops)
                 inputs[point.method] = replace(point, text=[whole])
             runs = {key: run for key, run in runs.items() if key[1] == DENSE}
         compared: list[tuple[Backend, str]] = []
@@ -66,7 +66,7 @@ def compare(
                 runs[backend.name, method] = backend.make(inputs.get(method, first))
         reductions = {method: 1 / _cost(point, text)["relative"] for method, point in inputs.items()}
         for size in batch_sizes:
-            yield list(_rows(title, first, text, size, compared, runs, repeats, reductions))
+            yield list(_rows(title, first, text.for_batches_of(size), size, compared, runs, repeats, reductions))
 
 
 def _rows(

@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 from transformers.utils import logging as transformers_logging
 
 from ltp.benchmark.backends import BACKENDS, BackendInputs
-from ltp.benchmark.calibration import SHAPES, random_model
 from ltp.benchmark.comparison import compare
+from ltp.benchmark.shapes import SHAPES, random_model
 from ltp.benchmark.table import COLUMNS, operating_points
 from ltp.benchmark.texts import read_texts
 from ltp.common.errors import LTPError
@@ -113,7 +113,9 @@ def _benchmark(timed: Sequence[TimedModel], output: str | Path, settings: Settin
     rows: list[dict[str, Any]] = []
     for item in timed:
         texts = [
-            text for data in item.data_dirs for text in read_texts(Path(data), settings.sentences, settings.lengths)
+            text
+            for data in item.data_dirs
+            for text in read_texts(Path(data), settings.sentences, settings.lengths, max(settings.batch_sizes))
         ]
         count = len(texts) * len(settings.batch_sizes)
         with tempfile.TemporaryDirectory() as folder, tqdm(total=count, desc=item.title, disable=None) as bar:
@@ -156,8 +158,8 @@ def _backend_inputs(item: TimedModel, folder: Path) -> list[BackendInputs]:
 
 
 def _method(source: str) -> str:
-    """How a run prunes; a model that is not a run, such as one with random weights, has thresholds as if learned."""
-    return read_metrics(Path(source))["method"] if (Path(source) / METRICS).is_file() else "ltp"
+    """How a run prunes; a model that is not a run, such as one with random weights, as for a share of the FLOPs."""
+    return read_metrics(Path(source))["method"] if (Path(source) / METRICS).is_file() else "budget"
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,16 @@ class Text:
     rows: Sequence[dict[str, Any]]
     cut: bool = False  # cut and joined to sentences of exactly ``max_length`` tokens, for time against length
 
+    def for_batches_of(self, size: int) -> Text:
+        """What is timed in batches of ``size``: of sentences of one length no more than are needed."""
+        return replace(self, rows=self.rows[: max(MAX_CUT_SENTENCES, size)]) if self.cut else self
 
-def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator[Text]:
-    """The test sentences in a fixed random order, and the same text cut to each of the lengths."""
+
+def read_texts(folder: Path, sentences: int, lengths: Sequence[int], batch: int = 1) -> Iterator[Text]:
+    """The test sentences in a fixed random order, and the same text cut to each of the lengths.
+
+    Of one length there are at least a ``batch`` where there is as much text.
+    """
     splits, info = load(folder)
     split = splits.get("test", splits["train"])
     columns = [name for name in ("input_ids", "token_type_ids") if name in split.column_names]
@@ -44,7 +51,7 @@ def read_texts(folder: Path, sentences: int, lengths: Sequence[int]) -> Iterator
     tokens = [token for row in rows for token in row["input_ids"][1:-1]]
     for length in lengths:
         rotated = [tokens[start:] + tokens[:start] for start in range(0, len(tokens), max(1, len(tokens) // len(rows)))]
-        count = max(1, min(len(rows), len(tokens) // length, MAX_CUT_SENTENCES))
+        count = max(1, min(len(rows), len(tokens) // length, max(MAX_CUT_SENTENCES, batch)))
         cut = [{"input_ids": [first, *(stream * length)[: length - 2], last]} for stream in rotated[:count]]
         yield Text(info["task"], length, cut, cut=True)
 

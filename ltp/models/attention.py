@@ -15,14 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ltp.models import gpu_attention
 from ltp.models.packing import offsets, pad_input
 from ltp.models.scores import contribution
-
-try:  # torch 2.10 and later; a kernel for packed sentences on GPUs
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
-    # None stands for the function where torch has none.
-    varlen_attn = None  # type: ignore[assignment]
 
 # What a layout adds to the scaled scores: from queries (B, A, Q, D), keys (B, A, N, D) and the places of both in their
 # sentences at first, (B, Q) and (B, N), to (B, A or 1, Q, N); None where it adds nothing. Padding's place is 0.
@@ -31,6 +26,7 @@ AttentionBias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor | None]
 # Elements of the padded attention matrices of one block of sentences. Larger ones do not fit the processor's cache and
 # cost more per token than the matrix products around them.
 MAX_BLOCK_ELEMENTS = 1 << 20
+MAX_GPU_BLOCK_ELEMENTS = 1 << 27  # no cache to fit there, but memory
 # Sentences up to this long are scored in 32 bits where the model has 16: on CPUs such small products are slower in 16.
 MAX_WIDENED_LENGTH = 48
 # Without gradients, elements per thread of the one buffer that holds block after block: what the cache of a core holds.
@@ -49,18 +45,24 @@ def packed_attention(
     norms: Tensor | None = None,
     bias: AttentionBias | None = None,
     positions: Tensor | None = None,
+    width: int | None = None,
+    differentiable: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
     ``query``, ``key`` and ``value`` are (T, H); ``seq_ids`` (T,) and ``lengths`` (B,) say which rows are one
     sentence. Returns the context (T, H) and, with ``return_received``, the attention that each token receives (T,), in
     at least 32 bits; with the ``norms`` (T, A) of scores.value_norms, what each token contributes.
-    ``bias`` is added to the scores, from the tokens' ``positions`` (T,).
+    ``bias`` is added to the scores, from the tokens' ``positions`` (T,). ``width`` is at least N where N is not known
+    without waiting for the GPU. ``differentiable``: whether what is received may get a gradient.
     """
-    if not return_received and bias is None and dropout == 0.0 and _has_kernel(query):
-        return _varlen(query, key, value, lengths, heads), None
+    differentiable = differentiable and torch.is_grad_enabled()
+    plain = bias is None and norms is None and dropout == 0.0
+    if plain and gpu_attention.is_available(query, return_received, differentiable):
+        return gpu_attention.packed(query, key, value, lengths, heads, width, return_received)
     rowwise = (norms, positions)
-    blocks = [] if lengths.shape[0] == 1 else _blocks(lengths.tolist(), heads)
+    largest = MAX_BLOCK_ELEMENTS if query.device.type == "cpu" else MAX_GPU_BLOCK_ELEMENTS
+    blocks = [] if lengths.shape[0] == 1 else _blocks(lengths.tolist(), heads, largest)
     if len(blocks) <= 1:
         return _attend(query, key, value, *rowwise, seq_ids, lengths, heads, dropout, return_received, bias)
     contexts, sums = [], []
@@ -78,29 +80,13 @@ def packed_attention(
     return torch.cat(contexts), torch.cat(sums) if return_received else None
 
 
-def _has_kernel(query: Tensor) -> bool:
-    """Whether torch has a kernel for packed sentences: in half precision on GPUs of compute capability 8.0 and up."""
-    if varlen_attn is None or not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
-        return False
-    return torch.cuda.get_device_capability(query.device) >= (8, 0)
-
-
-def _varlen(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int) -> Tensor:
-    """(T, H) context from the kernel for packed sentences: no padding, no mask."""
-    hidden_size = query.shape[1]
-    cu_seqlens = functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)  # (B + 1,)
-    longest = int(lengths.max())
-    query, key, value = (packed.view(-1, heads, hidden_size // heads) for packed in (query, key, value))
-    return varlen_attn(query, key, value, cu_seqlens, cu_seqlens, longest, longest).reshape(-1, hidden_size)
-
-
-def _blocks(lengths: list[int], heads: int) -> list[tuple[int, int, int]]:
-    """Consecutive sentences (start, stop, tokens) whose padded attention matrices fit MAX_BLOCK_ELEMENTS."""
+def _blocks(lengths: list[int], heads: int, largest: int) -> list[tuple[int, int, int]]:
+    """Consecutive sentences (start, stop, tokens) whose padded attention matrices have ``largest`` elements at most."""
     blocks: list[tuple[int, int, int]] = []
     start, longest, tokens = 0, 0, 0
     for index, length in enumerate(lengths):
         widest = max(longest, length)
-        if index > start and (index - start + 1) * heads * widest * widest > MAX_BLOCK_ELEMENTS:
+        if index > start and (index - start + 1) * heads * widest * widest > largest:
             blocks.append((start, index, tokens))
             start, widest, tokens = index, length, 0
         longest, tokens = widest, tokens + length
@@ -191,13 +177,15 @@ def _received(probabilities: Tensor, valid: Tensor | None, lengths: Tensor, norm
 
 def first_token_attention(
     query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0,
-    bias: AttentionBias | None = None, positions: Tensor | None = None,
+    bias: AttentionBias | None = None, positions: Tensor | None = None, width: int | None = None,
 ) -> Tensor:  # fmt: skip
     """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
 
     ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
     :func:`packed_attention`.
     """
+    if bias is None and dropout == 0.0 and gpu_attention.is_available(query):
+        return gpu_attention.first_tokens(query, key, value, lengths, heads, width)
     sentences, (tokens, hidden_size) = lengths.shape[0], key.shape
     longest = tokens if sentences == 1 else int(lengths.max())
     valid = None

@@ -22,12 +22,13 @@ class Wanted:
 
     ``return_received``: a score of each token, which is the attention that it receives; with the Gram matrices ``gram``
     (A, D, D) of the output projection, what it contributes. ``first_only``: the context of the first tokens only, and
-    no scores.
+    no scores. ``differentiable``: whether the scores are to have gradients.
     """
 
     return_received: bool = False
     gram: Tensor | None = None
     first_only: bool = False
+    differentiable: bool = False
 
 
 def project(
@@ -55,13 +56,13 @@ def attend(
     """Attention of projected tokens: context (T, H), or (B, H) of first tokens, and each token's score (T,) or None."""
     if wanted.first_only:
         context = first_token_attention(
-            query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, bias, tokens.positions
+            query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, bias, tokens.positions, tokens.width
         )
         return context, None
     norms = None if wanted.gram is None else value_norms(value.detach(), wanted.gram)  # (T, A)
     return packed_attention(
         query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, wanted.return_received, norms=norms,
-        bias=bias, positions=tokens.positions,
+        bias=bias, positions=tokens.positions, width=tokens.width, differentiable=wanted.differentiable,
     )  # fmt: skip
 
 

@@ -34,7 +34,9 @@ def embed(
     protected = None
     if layout.config.protected_until is not None:
         protected = protected_lengths(input_ids, attention_mask, layout.config.protected_until)
-    return PackedTokens(hidden, seq_ids, lengths, protected, indices, positions if layout.needs_positions else None)
+    places = positions if layout.needs_positions else None
+    width = input_ids.shape[1] if hidden.is_cuda else None
+    return PackedTokens(hidden, seq_ids, lengths, protected, indices, places, width)
 
 
 def protected_lengths(input_ids: Tensor, attention_mask: Tensor, end: int) -> Tensor:

@@ -63,7 +63,7 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
         gram = None
         if scored and config.scoring_mode == "contribution":
             gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
-        wanted = Wanted(return_received=scored, gram=gram, first_only=narrow and not scored)
+        wanted = Wanted(scored, gram, first_only=narrow and not scored, differentiable=soft)
         context, received = layout.attend(linear, layer, tokens, shared, wanted)
         rows = row_mask = None
         if soft:

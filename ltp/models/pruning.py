@@ -47,13 +47,15 @@ def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
     return kept.index_fill(0, sequence_starts(lengths), True)
 
 
-def keep_topk(received: Tensor, seq_ids: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float) -> Tensor:
+def keep_topk(
+    received: Tensor, seq_ids: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float, width: int | None = None
+) -> Tensor:
     """(T,) bool: in each sentence the k highest scores, the first token always among them.
 
-    k = round(original length · rate), half to even, at least 1.
+    k = round(original length · rate), half to even, at least 1. ``width`` is at least N; None: N.
     """
     count = (original_lengths * rate).round().clamp(min=1)  # (B,)
-    longest, sentences = int(lengths.max()), lengths.shape[0]
+    longest, sentences = int(lengths.max()) if width is None else width, lengths.shape[0]
     indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
     # Scores are positive: 0 ranks padding last, infinity the first token first.
     scores = received.index_fill(0, sequence_starts(lengths), math.inf)
@@ -109,7 +111,7 @@ class Rule:
     def scores(self, received: Tensor, tokens: PackedTokens) -> Tensor:
         """(T,) what is compared with ``min_scores``: ``received`` (T,) as the mode and the score want it."""
         if self.centred:
-            return centred_log(received, tokens.seq_ids, tokens.lengths)
+            return centred_log(received, tokens.seq_ids, tokens.lengths, tokens.width)
         if self.mode == "absolute_threshold":
             return received
         return relative_to_largest(received, tokens.seq_ids, tokens.lengths.shape[0])
@@ -128,7 +130,7 @@ class Rule:
         if self.mode == "topk":
             rate = self.keep_rates[layer]
             received = received.index_fill(0, stay, math.inf)
-            kept = keep_topk(received, tokens.seq_ids, tokens.lengths, original_lengths, rate)
+            kept = keep_topk(received, tokens.seq_ids, tokens.lengths, original_lengths, rate, tokens.width)
         else:
             kept = keep_above(self.scores(received, tokens), self.min_scores[layer], tokens.lengths)
         return kept.index_fill(0, stay, True).nonzero().squeeze(1)

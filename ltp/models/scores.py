@@ -40,17 +40,18 @@ def relative_to_largest(received: Tensor, seq_ids: Tensor, sentences: int) -> Te
     return received / largest.index_select(0, seq_ids)
 
 
-def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor) -> Tensor:
+def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int | None = None) -> Tensor:
     """(T,) z: log of each score less the log of its sentence's median score, so that a constant factor cancels.
 
     ``lengths`` (B,) are the sentences' tokens; of an even number the median is the lower of the two in the middle. The
     scores ``relative`` and ``contribution``, of the attention that a token receives and of what it contributes.
+    ``width`` is at least N; None: N.
     """
     logs = received.clamp_min(SMALLEST_SCORE).log()
     sentences = lengths.shape[0]
     if sentences == 1:
         return logs - logs.median()
-    longest = int(lengths.max())
+    longest = int(lengths.max()) if width is None else width
     indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
     padded = logs.new_full((sentences * longest,), math.inf).index_copy(0, indices, logs).view(sentences, longest)
     medians = padded.sort(1).values.gather(1, ((lengths - 1) // 2)[:, None]).squeeze(1)  # (B,)

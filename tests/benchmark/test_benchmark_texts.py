@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transformers import RobertaConfig
 
+from ltp.benchmark import texts
 from ltp.benchmark.texts import batches, read_texts
 
 
@@ -29,3 +30,11 @@ def test_text_cut_to_a_length_begins_and_ends_as_sentences_do(tiny_data):
         assert {len(row) for row in ids} == {text.max_length} and len(set(map(tuple, ids))) == len(ids)
         start, end = whole.rows[0]["input_ids"][0], whole.rows[0]["input_ids"][-1]
         assert all(row[0] == start and row[-1] == end for row in ids)
+
+
+def test_there_are_as_many_cut_sentences_as_a_batch_needs(tiny_data, monkeypatch):
+    monkeypatch.setattr(texts, "MAX_CUT_SENTENCES", 4)
+    assert [len(text.rows) for text in read_texts(tiny_data, 16, (5,))][1] == 4
+    whole, cut = read_texts(tiny_data, 16, (5,), batch=12)
+    assert len(cut.rows) == 12 and len(cut.for_batches_of(12).rows) == 12
+    assert len(cut.for_batches_of(1).rows) == 4 and len(whole.for_batches_of(1).rows) == 16

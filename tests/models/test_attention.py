@@ -85,8 +85,7 @@ def test_gradients_reach_the_one_part_that_wants_them(part, received):
 
 @given(LENGTHS, BLOCKS)
 def test_blocks_cover_the_batch_and_fit(lengths, block_elements):
-    with mock.patch.object(attention, "MAX_BLOCK_ELEMENTS", block_elements):
-        blocks = attention._blocks(lengths, HEADS)
+    blocks = attention._blocks(lengths, HEADS, block_elements)
     assert [start for start, _, _ in blocks] == [0, *(stop for _, stop, _ in blocks[:-1])]
     assert blocks[-1][1] == len(lengths)
     for start, stop, tokens in blocks:

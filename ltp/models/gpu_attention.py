@@ -1,0 +1,79 @@
+"""Attention of packed sentences by torch's kernel for GPUs: no padding, no mask, no matrix of probabilities.
+
+Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ltp.models import received_kernel
+
+try:  # torch 2.10 and later
+    from torch.nn.attention.varlen import AuxRequest, varlen_attn
+except ImportError:
+    # None stands for the function where torch has none.
+    varlen_attn = None  # type: ignore[assignment]
+
+KERNEL_CAPABILITY = (8, 0)  # compute capability
+
+
+def is_available(query: Tensor, return_received: bool = False, differentiable: bool = False) -> bool:
+    """Whether the kernels can run: in half precision on GPUs of compute capability 8.0 and up.
+
+    What tokens receive (``return_received``) comes from a kernel that needs Triton and gives no gradient, so not where
+    that is to be ``differentiable``.
+    """
+    if varlen_attn is None or not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if return_received and (differentiable or not received_kernel.is_available()):
+        return False
+    return _capability(query.device) >= KERNEL_CAPABILITY
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+def packed(
+    query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int, width: int | None, return_received: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Context (T, H) and, with ``return_received``, the attention that each token receives (T,), else None.
+
+    The arguments are those of :func:`ltp.models.attention.packed_attention`.
+    """
+    queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
+    cu_seqlens, longest = _cu_seqlens(lengths), _longest(lengths, width)
+    bounds = (cu_seqlens, cu_seqlens, longest, longest)
+    if not return_received:
+        return varlen_attn(queries, keys, values, *bounds).reshape(query.shape), None
+    context, lse = varlen_attn(queries, keys, values, *bounds, return_aux=AuxRequest(lse=True))  # lse: (A, T)
+    received = received_kernel.received_attention(queries.detach(), keys.detach(), lse.detach(), cu_seqlens, longest)
+    return context.reshape(query.shape), received
+
+
+def first_tokens(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int, width: int | None) -> Tensor:
+    """(B, H) context of each sentence's first token; as :func:`ltp.models.attention.first_token_attention`."""
+    queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
+    one_each = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
+    context = varlen_attn(queries, keys, values, one_each, _cu_seqlens(lengths), 1, _longest(lengths, width))
+    return context.reshape(query.shape)
+
+
+def _split(packed: Tensor, heads: int) -> Tensor:
+    """(T, H) -> (T, A, D)."""
+    return packed.reshape(packed.shape[0], heads, -1)
+
+
+def _cu_seqlens(lengths: Tensor) -> Tensor:
+    """(B + 1,) the sentences' starts, and the end."""
+    return functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+
+
+def _longest(lengths: Tensor, width: int | None) -> int:
+    return int(lengths.max()) if width is None else width

@@ -1,0 +1,77 @@
+"""A GPU kernel: the attention that each packed token receives, without the matrix of probabilities in memory.
+
+Attention kernels for packed sentences keep no probabilities, but they give the logarithm of each softmax's sum. With it
+the probability of query i on key j is exp(q_i·k_j / √D − lse_i), so one more product of queries and keys, summed over
+the queries as it is made, gives what each key receives.
+
+Shapes: T tokens in the batch, B sentences, N longest sentence, A heads, D per head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+try:  # comes with torch's builds for CUDA
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton = None
+
+KEYS, QUERIES = 64, 64  # in one tile
+
+if triton is not None:
+
+    @triton.jit
+    def _sum_over_queries(
+        query, key, lse, cu_seqlens, received, token_stride, head_stride, tokens, scale,
+        HEAD_SIZE: tl.constexpr, WIDTH: tl.constexpr, KEYS: tl.constexpr, QUERIES: tl.constexpr,
+    ):  # fmt: skip
+        """One program: one head of one sentence, one tile of its keys. WIDTH is HEAD_SIZE up to a power of two."""
+        tile, head, sentence = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+        start, stop = tl.load(cu_seqlens + sentence), tl.load(cu_seqlens + sentence + 1)
+        first_key = start + tile * KEYS
+        if first_key >= stop:
+            return
+        channels = tl.arange(0, WIDTH)
+        keys = first_key + tl.arange(0, KEYS)
+        of_head = head * head_stride + channels
+        is_channel = channels < HEAD_SIZE
+        k = tl.load(
+            key + keys[:, None].to(tl.int64) * token_stride + of_head[None, :],
+            mask=(keys < stop)[:, None] & is_channel[None, :], other=0.0,
+        )  # fmt: skip
+        total = tl.zeros([KEYS], dtype=tl.float32)
+        for first_query in range(start, stop, QUERIES):
+            queries = first_query + tl.arange(0, QUERIES)
+            is_query = queries < stop
+            q = tl.load(
+                query + queries[:, None].to(tl.int64) * token_stride + of_head[None, :],
+                mask=is_query[:, None] & is_channel[None, :], other=0.0,
+            )  # fmt: skip
+            log_sum = tl.load(lse + head * tokens + queries, mask=is_query, other=float("inf"))  # exp(-inf) is 0
+            total += tl.sum(tl.exp(tl.dot(q, tl.trans(k)) * scale - log_sum[:, None]), 0)
+        tl.store(received + head * tokens + keys, total, mask=keys < stop)
+
+
+def is_available() -> bool:
+    """Whether the kernel can be compiled here."""
+    return triton is not None
+
+
+def received_attention(query: Tensor, key: Tensor, lse: Tensor, cu_seqlens: Tensor, longest: int) -> Tensor:
+    """(T,) attention that each token receives, summed over heads and the queries of its sentence, in 32 bits.
+
+    ``query`` and ``key`` (T, A, D) lie alike in memory, D contiguous; ``lse`` (A, T) are the logarithms of the
+    softmaxes' sums; ``cu_seqlens`` (B + 1,) the sentences' starts and the end; ``longest`` at least N.
+    """
+    tokens, heads, head_size = query.shape
+    assert query.stride() == key.stride() and query.stride(2) == 1 and lse.is_contiguous()
+    received = torch.empty(heads, tokens, dtype=torch.float32, device=query.device)
+    grid = (triton.cdiv(longest, KEYS), heads, len(cu_seqlens) - 1)
+    width = max(16, triton.next_power_of_2(head_size))
+    _sum_over_queries[grid](
+        query, key, lse, cu_seqlens, received, query.stride(0), query.stride(1), tokens, head_size**-0.5,
+        HEAD_SIZE=head_size, WIDTH=width, KEYS=KEYS, QUERIES=QUERIES,
+    )  # fmt: skip
+    return received.sum(0)
