@@ -1,6 +1,6 @@
 """Make all runs of a grid in worker processes that stay, for a machine with a GPU and many cores.
 
-    python benchmarks/pool.py GRID --workers 14 [--seconds 540] [--keep-weights]
+    python benchmarks/pool.py GRID --workers 14 [--seconds 540] [--until base] [--keep-weights]
 
 Snakemake starts a process for each run, and on a GPU starting one takes longer than many a small training. Here each
 worker makes run after run by the same commands (`ltp train`, `ltp convert`), on data that `ltp data` has made, so
@@ -42,8 +42,8 @@ class Job:
 STAGES = {"base": 0, "convert": 1, "soft": 2, "hard": 3}
 
 
-def jobs_of(grid: Grid, keep_weights: bool) -> list[Job]:
-    """The commands of a grid, without its data, which are there."""
+def jobs_of(grid: Grid, until: str, keep_weights: bool) -> list[Job]:
+    """The commands of a grid up to a stage, without its data, which are there."""
     parents = {run.checkpoint for run in grid.runs.values()} | {item.checkpoint for item in grid.conversions.values()}
     jobs = [
         Job(
@@ -59,7 +59,8 @@ def jobs_of(grid: Grid, keep_weights: bool) -> list[Job]:
         spare = None if keep_weights or directory in parents else Path(directory, "model.safetensors")
         command = ["train", f"--data={data}", f"--output={directory}", *flags]
         jobs.append(Job(command, run.output, needs, (run.seed, STAGES[run.stage]), spare))
-    return sorted((job for job in jobs if not Path(job.makes).is_file()), key=lambda job: job.rank)
+    wanted = [job for job in jobs if job.rank[1] <= STAGES[until] and not Path(job.makes).is_file()]
+    return sorted(wanted, key=lambda job: job.rank)
 
 
 def work(pipe: Connection) -> None:
@@ -83,12 +84,13 @@ def main() -> None:
     parser.add_argument("grid")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=float("inf"), help="then start no more")
+    parser.add_argument("--until", choices=STAGES, default="hard", help="the last stage to make")
     parser.add_argument("--keep-weights", action="store_true")
     options = parser.parse_args()
     import ltp.training.stages  # noqa: F401 (before the workers split off, so that they need not import it)
 
     started = time.monotonic()
-    todo, done = jobs_of(load_grid(options.grid), options.keep_weights), 0
+    todo, done = jobs_of(load_grid(options.grid), options.until, options.keep_weights), 0
     total, failed = len(todo), 0
     context = multiprocessing.get_context("fork")
     pipes: list[Connection] = []

@@ -9,9 +9,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ltp.models import received_kernel
+from ltp.models import gpu_kernels
 
 try:  # torch 2.10 and later
     from torch.nn.attention.varlen import AuxRequest, varlen_attn
@@ -30,7 +29,7 @@ def is_available(query: Tensor, return_received: bool = False, differentiable: b
     """
     if varlen_attn is None or not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
         return False
-    if return_received and (differentiable or not received_kernel.is_available()):
+    if return_received and (differentiable or not gpu_kernels.are_available()):
         return False
     return _capability(query.device) >= KERNEL_CAPABILITY
 
@@ -48,12 +47,12 @@ def packed(
     The arguments are those of :func:`ltp.models.attention.packed_attention`.
     """
     queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
-    cu_seqlens, longest = _cu_seqlens(lengths), _longest(lengths, width)
+    cu_seqlens, longest = gpu_kernels.starts_and_end(lengths), _longest(lengths, width)
     bounds = (cu_seqlens, cu_seqlens, longest, longest)
     if not return_received:
         return varlen_attn(queries, keys, values, *bounds).reshape(query.shape), None
     context, lse = varlen_attn(queries, keys, values, *bounds, return_aux=AuxRequest(lse=True))  # lse: (A, T)
-    received = received_kernel.received_attention(queries.detach(), keys.detach(), lse.detach(), cu_seqlens, longest)
+    received = gpu_kernels.received_attention(queries.detach(), keys.detach(), lse.detach(), cu_seqlens, longest)
     return context.reshape(query.shape), received
 
 
@@ -61,18 +60,15 @@ def first_tokens(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, hea
     """(B, H) context of each sentence's first token; as :func:`ltp.models.attention.first_token_attention`."""
     queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
     one_each = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
-    context = varlen_attn(queries, keys, values, one_each, _cu_seqlens(lengths), 1, _longest(lengths, width))
+    context = varlen_attn(
+        queries, keys, values, one_each, gpu_kernels.starts_and_end(lengths), 1, _longest(lengths, width)
+    )
     return context.reshape(query.shape)
 
 
 def _split(packed: Tensor, heads: int) -> Tensor:
     """(T, H) -> (T, A, D)."""
     return packed.reshape(packed.shape[0], heads, -1)
-
-
-def _cu_seqlens(lengths: Tensor) -> Tensor:
-    """(B + 1,) the sentences' starts, and the end."""
-    return functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
 
 
 def _longest(lengths: Tensor, width: int | None) -> int:

@@ -41,12 +41,6 @@ def soft_mask(scores: Tensor, threshold: Tensor, temperature: float) -> Tensor:
     return torch.sigmoid((scores - threshold) / temperature)
 
 
-def keep_above(scores: Tensor, threshold: float, lengths: Tensor) -> Tensor:
-    """(T,) bool: tokens with score ≥ threshold, both on the same scale, and every first token."""
-    kept = scores >= threshold
-    return kept.index_fill(0, sequence_starts(lengths), True)
-
-
 def keep_topk(
     received: Tensor, seq_ids: Tensor, lengths: Tensor, original_lengths: Tensor, rate: float, width: int | None = None
 ) -> Tensor:
@@ -132,5 +126,5 @@ class Rule:
             received = received.index_fill(0, stay, math.inf)
             kept = keep_topk(received, tokens.seq_ids, tokens.lengths, original_lengths, rate, tokens.width)
         else:
-            kept = keep_above(self.scores(received, tokens), self.min_scores[layer], tokens.lengths)
+            kept = self.scores(received, tokens) >= self.min_scores[layer]
         return kept.index_fill(0, stay, True).nonzero().squeeze(1)

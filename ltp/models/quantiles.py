@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ltp.models.packing import PackedTokens, protected_rows
-from ltp.models.pruning import Rule, keep_above
+from ltp.models.pruning import Rule
 from ltp.models.scores import importance
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings
 
@@ -66,5 +66,4 @@ class Quantiles(Rule):
             self.thresholds[layer] = KEEP_ALL
         elif len(ranked) > len(first):
             self.thresholds[layer] = ranked[-1].item() / 2
-        kept = keep_above(scores, self.thresholds[layer], tokens.lengths)
-        return kept.index_fill(0, first, True).nonzero().squeeze(1)
+        return (scores >= self.thresholds[layer]).index_fill(0, first, True).nonzero().squeeze(1)

@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from ltp.models import gpu_kernels
 from ltp.models.packing import offsets
 
 # The least attention or contribution whose logarithm is taken; that of a token that nothing looks at is 0.
@@ -47,6 +48,8 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
     scores ``relative`` and ``contribution``, of the attention that a token receives and of what it contributes.
     ``width`` is at least N; None: N.
     """
+    if gpu_kernels.can_centre(received, width):
+        return gpu_kernels.centred_log(received, lengths, width, SMALLEST_SCORE)
     logs = received.clamp_min(SMALLEST_SCORE).log()
     sentences = lengths.shape[0]
     if sentences == 1:

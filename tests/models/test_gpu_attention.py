@@ -10,8 +10,9 @@ import pytest
 import torch
 from helpers import tiny
 
-from ltp.models import gpu_attention, received_kernel
+from ltp.models import gpu_attention, gpu_kernels
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.scores import SMALLEST_SCORE, centred_log
 from ltp.settings.pruning import PruningSettings
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -67,7 +68,7 @@ def test_a_model_gives_the_same_answers_by_them(monkeypatch, pruning, calls):
     with torch.no_grad():
         expected = model(**batch)
         monkeypatch.setattr(gpu_attention, "varlen_attn", counted("varlen", plain_varlen))
-        monkeypatch.setattr(received_kernel, "received_attention", counted("received", plain_received))
+        monkeypatch.setattr(gpu_kernels, "received_attention", counted("received", plain_received))
         monkeypatch.setattr(gpu_attention, "is_available", lambda *arguments: True)
         found = model(**batch)
     torch.testing.assert_close(found.logits, expected.logits)
@@ -90,10 +91,25 @@ def test_what_each_token_receives(heads, head_size):
     bounds = torch.tensor([0, *LENGTHS], dtype=torch.int32).cumsum(0).to(device, torch.int32)
     query, key = torch.randn(2, sum(LENGTHS), heads, head_size, device=device)
     lse = plain_varlen(query, key, key, bounds, bounds, 200, 200, return_aux=True)[1].contiguous()
-    found = received_kernel.received_attention(query, key, lse, bounds, 200)
+    found = gpu_kernels.received_attention(query, key, lse, bounds, 200)
     # A GPU multiplies these in 10 bits of mantissa.
     tolerance = {"rtol": 1e-2, "atol": 1e-2} if device == "cuda" else {"rtol": 1e-5, "atol": 1e-5}
     torch.testing.assert_close(found, plain_received(query, key, lse, bounds, 200), **tolerance)
+
+
+@pytest.mark.skipif(
+    not (importlib.util.find_spec("triton") and (torch.cuda.is_available() or INTERPRETED)),
+    reason="needs Triton, and a GPU or TRITON_INTERPRET=1",
+)
+def test_logarithms_less_the_median_s():
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    lengths = torch.tensor([*LENGTHS, 2, 64, 128])
+    received = torch.rand(int(lengths.sum()), generator=torch.Generator().manual_seed(0)) + 1e-3
+    received[3] = 0.0
+    seq_ids = torch.arange(len(lengths)).repeat_interleave(lengths)
+    expected = centred_log(received, seq_ids, lengths)
+    found = gpu_kernels.centred_log(received.to(device), lengths.to(device), 150, SMALLEST_SCORE)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

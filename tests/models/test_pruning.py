@@ -14,7 +14,6 @@ from ltp.models.packing import PackedTokens
 from ltp.models.pruning import (
     SMALLEST_THRESHOLD,
     Rule,
-    keep_above,
     keep_topk,
     rising,
     soft_mask,
@@ -63,17 +62,20 @@ def test_keep_rates_never_rise(layers, rate):
     assert layers <= math.ceil(0.15 * layers) + 3 or rates[-1] == pytest.approx(max(0.0, rate))
 
 
-@given(LENGTHS, st.floats(0.0, 1.5))
-def test_keep_above(lengths, threshold):
+@given(LENGTHS, st.floats(1e-3, 1.5))
+def test_a_threshold_keeps_what_reaches_it_and_every_first_token(lengths, threshold):
     received, seq_ids, counts = scored(lengths)
-    kept = keep_above(received, threshold, counts)
+    tokens = PackedTokens(received[:, None], seq_ids, counts)
+    kept = Rule("absolute_threshold", [threshold]).keep_indices(0, received, tokens, counts)
     first = [True, *(seq_ids[1:] != seq_ids[:-1]).tolist()]
     expected = [is_first or score >= threshold for is_first, score in zip(first, received.tolist(), strict=True)]
-    assert kept.tolist() == expected
+    assert kept.tolist() == [row for row, stays in enumerate(expected) if stays]
 
 
 def test_a_score_that_equals_its_threshold_stays():
-    assert keep_above(torch.tensor([0.0, 0.5, 0.25]), 0.5, torch.tensor([3])).tolist() == [True, True, False]
+    received, counts = torch.tensor([0.0, 0.5, 0.25]), torch.tensor([3])
+    tokens = PackedTokens(received[:, None], torch.zeros(3, dtype=torch.long), counts)
+    assert Rule("absolute_threshold", [0.5]).keep_indices(0, received, tokens, counts).tolist() == [0, 1]
 
 
 @given(LENGTHS)
@@ -148,7 +150,8 @@ def test_the_absolute_rule_is_importance_against_the_threshold(lengths, threshol
     tokens = PackedTokens(received[:, None], seq_ids, counts)
     scores = importance(received, heads, score_length)
     near = (scores / max(threshold, SMALLEST_THRESHOLD) - 1).abs() < 1e-5
-    expected = keep_above(scores, max(threshold, SMALLEST_THRESHOLD), counts)
+    first = torch.cat([torch.tensor([True]), seq_ids[1:] != seq_ids[:-1]])
+    expected = (scores >= max(threshold, SMALLEST_THRESHOLD)) | first
     kept = torch.zeros_like(expected).index_fill_(0, rule.keep_indices(0, received, tokens, counts), True)
     assert rule.is_active(0) and torch.equal(kept[~near], expected[~near])
 

@@ -1,4 +1,4 @@
-"""A GPU kernel: the attention that each packed token receives, without the matrix of probabilities in memory.
+"""Two kernels for GPUs, in Triton: what each packed token receives, and the logarithm of it less the median's.
 
 Attention kernels for packed sentences keep no probabilities, but they give the logarithm of each softmax's sum. With it
 the probability of query i on key j is exp(q_i·k_j / √D − lse_i), so one more product of queries and keys, summed over
@@ -19,21 +19,22 @@ except ImportError:
     triton = None
 
 KEYS, QUERIES = 64, 64  # in one tile
+WIDEST = 4096  # tokens of a sentence that one program sorts
 
 if triton is not None:
 
     @triton.jit
     def _sum_over_queries(
         query, key, lse, cu_seqlens, received, token_stride, head_stride, tokens, scale,
-        HEAD_SIZE: tl.constexpr, WIDTH: tl.constexpr, KEYS: tl.constexpr, QUERIES: tl.constexpr,
+        HEAD_SIZE: tl.constexpr, CHANNELS: tl.constexpr, KEYS: tl.constexpr, QUERIES: tl.constexpr,
     ):  # fmt: skip
-        """One program: one head of one sentence, one tile of its keys. WIDTH is HEAD_SIZE up to a power of two."""
+        """One program: one head of one sentence, one tile of its keys. CHANNELS: HEAD_SIZE up to a power of two."""
         tile, head, sentence = tl.program_id(0), tl.program_id(1), tl.program_id(2)
         start, stop = tl.load(cu_seqlens + sentence), tl.load(cu_seqlens + sentence + 1)
         first_key = start + tile * KEYS
         if first_key >= stop:
             return
-        channels = tl.arange(0, WIDTH)
+        channels = tl.arange(0, CHANNELS)
         keys = first_key + tl.arange(0, KEYS)
         of_head = head * head_stride + channels
         is_channel = channels < HEAD_SIZE
@@ -53,9 +54,21 @@ if triton is not None:
             total += tl.sum(tl.exp(tl.dot(q, tl.trans(k)) * scale - log_sum[:, None]), 0)
         tl.store(received + head * tokens + keys, total, mask=keys < stop)
 
+    @triton.jit
+    def _log_less_median(received, cu_seqlens, centred, smallest, WIDTH: tl.constexpr):
+        """One program: one sentence, of at most WIDTH tokens."""
+        sentence = tl.program_id(0)
+        start, stop = tl.load(cu_seqlens + sentence), tl.load(cu_seqlens + sentence + 1)
+        places = tl.arange(0, WIDTH)
+        is_token = start + places < stop
+        values = tl.load(received + start + places, mask=is_token, other=float("inf"))  # which ranks last
+        logs = tl.log(tl.maximum(values, smallest))
+        median = tl.sum(tl.where(places == (stop - start - 1) // 2, tl.sort(logs), 0.0), 0)
+        tl.store(centred + start + places, logs - median, mask=is_token)
 
-def is_available() -> bool:
-    """Whether the kernel can be compiled here."""
+
+def are_available() -> bool:
+    """Whether the kernels can be compiled here."""
     return triton is not None
 
 
@@ -69,9 +82,30 @@ def received_attention(query: Tensor, key: Tensor, lse: Tensor, cu_seqlens: Tens
     assert query.stride() == key.stride() and query.stride(2) == 1 and lse.is_contiguous()
     received = torch.empty(heads, tokens, dtype=torch.float32, device=query.device)
     grid = (triton.cdiv(longest, KEYS), heads, len(cu_seqlens) - 1)
-    width = max(16, triton.next_power_of_2(head_size))
+    channels = max(16, triton.next_power_of_2(head_size))
     _sum_over_queries[grid](
         query, key, lse, cu_seqlens, received, query.stride(0), query.stride(1), tokens, head_size**-0.5,
-        HEAD_SIZE=head_size, WIDTH=width, KEYS=KEYS, QUERIES=QUERIES,
+        HEAD_SIZE=head_size, CHANNELS=channels, KEYS=KEYS, QUERIES=QUERIES,
     )  # fmt: skip
     return received.sum(0)
+
+
+def can_centre(received: Tensor, width: int | None) -> bool:
+    """Whether `centred_log` can run: on a GPU, in 32 bits, sentences of at most WIDEST tokens."""
+    return (
+        received.is_cuda and received.dtype == torch.float32 and are_available() and 0 < (width or WIDEST + 1) <= WIDEST
+    )
+
+
+def centred_log(received: Tensor, lengths: Tensor, width: int, smallest: float) -> Tensor:
+    """(T,) as :func:`ltp.models.scores.centred_log`; ``width`` is at least N, ``smallest`` the least score."""
+    centred = torch.empty_like(received)
+    _log_less_median[(len(lengths),)](
+        received, starts_and_end(lengths), centred, smallest, WIDTH=triton.next_power_of_2(width)
+    )
+    return centred
+
+
+def starts_and_end(lengths: Tensor) -> Tensor:
+    """(B + 1,) ``cu_seqlens``: the row of each sentence's first token, and the number of rows; 32 bits."""
+    return torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
