@@ -23,7 +23,7 @@ def warnings(grid: Grid) -> list[str]:
 def folder(tmp_path, monkeypatch):
     """A working directory with the folders that config/glue.yaml and config/tokens.yaml read."""
     monkeypatch.chdir(tmp_path)
-    for name in ("glue/sst2", "glue/mrpc", "glue/cola", "glue/stsb", "text/conll2003", "text/squad_v2"):
+    for name in ("glue/sst2", "glue/mrpc", "glue/cola", "glue/stsb", "text/conll2003", "text/squad_sentences"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_grids_in_config_are_valid(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Where glue.yaml and tokens.yaml ask their users to put the files.
-    for name in ("glue/sst2", "glue/mrpc", "glue/cola", "glue/stsb", "text/conll2003", "text/squad_v2"):
+    for name in ("glue/sst2", "glue/mrpc", "glue/cola", "glue/stsb", "text/conll2003", "text/squad_sentences"):
         (tmp_path / name).mkdir(parents=True)
     assert load_grid(path).runs
 
