@@ -58,7 +58,7 @@ def packed_attention(
     """
     differentiable = differentiable and torch.is_grad_enabled()
     plain = bias is None and norms is None and dropout == 0.0
-    if plain and gpu_attention.is_available(query, return_received, differentiable):
+    if plain and gpu_attention.is_available(query, heads, return_received, differentiable):
         return gpu_attention.packed(query, key, value, lengths, heads, width, return_received)
     rowwise = (norms, positions)
     largest = MAX_BLOCK_ELEMENTS if query.device.type == "cpu" else MAX_GPU_BLOCK_ELEMENTS
@@ -184,7 +184,7 @@ def first_token_attention(
     ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
     :func:`packed_attention`.
     """
-    if bias is None and dropout == 0.0 and gpu_attention.is_available(query):
+    if bias is None and dropout == 0.0 and gpu_attention.is_available(query, heads):
         return gpu_attention.first_tokens(query, key, value, lengths, heads, width)
     sentences, (tokens, hidden_size) = lengths.shape[0], key.shape
     longest = tokens if sentences == 1 else int(lengths.max())

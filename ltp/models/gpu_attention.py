@@ -19,15 +19,19 @@ except ImportError:
     varlen_attn = None  # type: ignore[assignment]
 
 KERNEL_CAPABILITY = (8, 0)  # compute capability
+MAX_HEAD_SIZE = 256
 
 
-def is_available(query: Tensor, return_received: bool = False, differentiable: bool = False) -> bool:
-    """Whether the kernels can run: in half precision on GPUs of compute capability 8.0 and up.
+def is_available(query: Tensor, heads: int, return_received: bool = False, differentiable: bool = False) -> bool:
+    """Whether the kernels can run: in half precision on GPUs of compute capability 8.0 and up, heads of 8, 16, … 256.
 
     What tokens receive (``return_received``) comes from a kernel that needs Triton and gives no gradient, so not where
     that is to be ``differentiable``.
     """
     if varlen_attn is None or not query.is_cuda or query.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    head_size = query.shape[-1] // heads
+    if head_size % 8 or head_size > MAX_HEAD_SIZE:
         return False
     if return_received and (differentiable or not gpu_kernels.are_available()):
         return False

@@ -77,7 +77,7 @@ def test_a_model_gives_the_same_answers_by_them(monkeypatch, pruning, calls):
 
 
 def test_the_processor_does_not_use_them():
-    assert not gpu_attention.is_available(torch.zeros(1, 4, dtype=torch.bfloat16))
+    assert not gpu_attention.is_available(torch.zeros(1, 16, dtype=torch.bfloat16), heads=2)
 
 
 @pytest.mark.skipif(
