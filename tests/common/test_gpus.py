@@ -144,3 +144,13 @@ def test_bf16_on_a_gpu_that_cannot_is_told(monkeypatch):
     with pytest.raises(LTPError, match="precision: bf16 is more than this GPU, Tesla V100, can do; use fp16 or fp32"):
         require_precision("bf16")
     require_precision("fp16")
+
+
+def test_without_nvidia_smi_the_drivers_own_list_is_counted(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpus, "LISTED", tmp_path / "gpus")
+    assert gpus.visible_gpus() == []
+    for bus in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / "gpus" / bus).mkdir(parents=True)
+    assert gpus.visible_gpus() == ["0", "1"]
