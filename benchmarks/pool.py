@@ -64,8 +64,9 @@ def jobs_of(grid: Grid, until: str, keep_weights: bool) -> list[Job]:
 
 
 def work(pipe: Connection) -> None:
-    """A worker: command after command, until there is none."""
-    while (command := pipe.recv()) is not None:
+    """A worker: command after command, until its parent ends."""
+    while True:
+        command = pipe.recv()
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ltp.models import gpu_kernels
+from ltp.models.packing import cumulated_lengths
 
 try:  # torch 2.10 and later
     from torch.nn.attention.varlen import AuxRequest, varlen_attn
@@ -51,7 +52,7 @@ def packed(
     The arguments are those of :func:`ltp.models.attention.packed_attention`.
     """
     queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
-    cu_seqlens, longest = gpu_kernels.starts_and_end(lengths), _longest(lengths, width)
+    cu_seqlens, longest = cumulated_lengths(lengths), _longest(lengths, width)
     bounds = (cu_seqlens, cu_seqlens, longest, longest)
     if not return_received:
         return varlen_attn(queries, keys, values, *bounds).reshape(query.shape), None
@@ -64,9 +65,7 @@ def first_tokens(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, hea
     """(B, H) context of each sentence's first token; as :func:`ltp.models.attention.first_token_attention`."""
     queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
     one_each = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
-    context = varlen_attn(
-        queries, keys, values, one_each, gpu_kernels.starts_and_end(lengths), 1, _longest(lengths, width)
-    )
+    context = varlen_attn(queries, keys, values, one_each, cumulated_lengths(lengths), 1, _longest(lengths, width))
     return context.reshape(query.shape)
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ltp.models.packing import cumulated_lengths
+
 try:  # comes with torch's builds for CUDA
     import triton
     import triton.language as tl
@@ -101,11 +103,6 @@ def centred_log(received: Tensor, lengths: Tensor, width: int, smallest: float) 
     """(T,) as :func:`ltp.models.scores.centred_log`; ``width`` is at least N, ``smallest`` the least score."""
     centred = torch.empty_like(received)
     _log_less_median[(len(lengths),)](
-        received, starts_and_end(lengths), centred, smallest, WIDTH=triton.next_power_of_2(width)
+        received, cumulated_lengths(lengths), centred, smallest, WIDTH=triton.next_power_of_2(width)
     )
     return centred
-
-
-def starts_and_end(lengths: Tensor) -> Tensor:
-    """(B + 1,) ``cu_seqlens``: the row of each sentence's first token, and the number of rows; 32 bits."""
-    return torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))

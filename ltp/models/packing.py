@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass
@@ -51,6 +52,11 @@ def count_tokens(seq_ids: Tensor, sentences: int) -> Tensor:
     if sentences == 1:
         return torch.full((1,), seq_ids.shape[0], device=seq_ids.device)
     return seq_ids.new_zeros(sentences).index_add_(0, seq_ids, torch.ones_like(seq_ids))
+
+
+def cumulated_lengths(lengths: Tensor) -> Tensor:
+    """(B + 1,) flash-attention's ``cu_seqlens``: the row of each sentence's first token, and the number of rows."""
+    return functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
 
 
 def sequence_starts(lengths: Tensor) -> Tensor:

@@ -97,6 +97,8 @@ def test_topk_keeps_the_highest_of_each_sentence_and_its_first(lengths, rate, go
     original = [length + gone for length in lengths]
     assume(all(abs(length * rate % 1 - 0.5) > 1e-3 for length in original))
     kept = keep_topk(received, seq_ids, counts, torch.tensor(original), rate)
+    wider = keep_topk(received, seq_ids, counts, torch.tensor(original), rate, width=max(lengths) + 3)
+    assert torch.equal(wider, kept)
     parts = zip(kept.split(lengths), received.split(lengths), original, strict=True)
     for stay, scores, length in parts:
         wanted = min(max(1, round(length * rate)), len(scores))

@@ -43,6 +43,7 @@ def test_centred_logs_are_zero_at_the_median_of_each_sentence_and_know_no_scale(
         assert part.sort().values[(len(part) - 1) // 2] == 0.0
         torch.testing.assert_close(part, (scores / scores.median()).log())
     torch.testing.assert_close(centred_log(received * factor, seq_ids, counts), found)
+    assert torch.equal(centred_log(received, seq_ids, counts, width=max(lengths) + 3), found)
 
 
 def test_a_token_that_nothing_looks_at_has_a_finite_score():
