@@ -4,7 +4,7 @@
 
 MODEL is a fine-tuned BERT or RoBERTa classifier, a run, or bert-base or roberta-base for random weights; DATA is a
 folder that `ltp data` wrote. Steps (forward, backward, AdamW) of all ways alternate on the same batches; the ratios are
-medians over the repeats.
+medians over the repeats. Ours train the word embeddings that the data's training split has, as a stage does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import copy
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +30,10 @@ from ltp.models.calibration import calibrate
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
+from ltp.settings.training import TrainingSettings
+from ltp.text.dataset import load
 from ltp.training.precision import has_bf16
+from ltp.training.vocabulary import only_seen_words
 
 TEMPERATURE = 1e-4
 HALF = 0.5  # of the FLOPs: the operating point of the hard step
@@ -37,7 +41,7 @@ HALF = 0.5  # of the FLOPs: the operating point of the hard step
 
 def stepper(model: nn.Module, made: list, device: torch.device, half: bool) -> Callable[[], None]:
     """A pass of training steps over the batches, their matrix products in bf16 if ``half``."""
-    model = model.to(device).train()
+    model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)
 
@@ -76,26 +80,32 @@ def main() -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     text = next(read_texts(options.data, options.sentences, ()))
+    trained = ExitStack()
+    words = {"input_ids": [*load(options.data)[0]["train"]["input_ids"], *(row["input_ids"] for row in text.rows)]}
     made = {kind: list(batches(text, kind, options.batch, base.config)) for kind in ("padded", "dynamic", "sorted")}
     _, whole = next(batches(text, "sorted", len(text.rows), base.config))
 
+    def packed(settings: PruningSettings) -> LTPForSequenceClassification:
+        return LTPForSequenceClassification.from_base(copy.deepcopy(base), settings)
+
+    def as_in_a_stage(model: LTPForSequenceClassification, frozen: bool = False) -> LTPForSequenceClassification:
+        model.layout.word_embeddings(model.encoder).weight.requires_grad_(not frozen)
+        trained.enter_context(only_seen_words(model.to(device), words, TrainingSettings(freeze_embeddings=frozen)))
+        return model
+
     def pruning(soft: bool) -> LTPForSequenceClassification:
-        model = LTPForSequenceClassification.from_base(copy.deepcopy(base), PruningSettings())
+        model = packed(PruningSettings())
         calibrate(model.eval(), [whole], HALF)
         if soft:
             model.use_soft_masks(TEMPERATURE)
         else:
             model.threshold_deltas.requires_grad_(False)
-        model.layout.word_embeddings(model.encoder).weight.requires_grad_(not options.freeze_embeddings)
-        return model
+        return as_in_a_stage(model, options.freeze_embeddings)
 
     ways = {
-        "padded": lambda: (copy.deepcopy(base), made["padded"]),
-        "grouped": lambda: (copy.deepcopy(base), made["sorted"]),
-        "dense": lambda: (
-            LTPForSequenceClassification.from_base(copy.deepcopy(base), PruningSettings(prune_mode="none")),
-            made["sorted"],
-        ),
+        "padded": lambda: (copy.deepcopy(base).to(device), made["padded"]),
+        "grouped": lambda: (copy.deepcopy(base).to(device), made["sorted"]),
+        "dense": lambda: (as_in_a_stage(packed(PruningSettings(prune_mode="none"))), made["sorted"]),
         "soft": lambda: (pruning(soft=True), made["dynamic"]),
         "hard": lambda: (pruning(soft=False), made["dynamic"]),
     }

@@ -23,6 +23,7 @@ from ltp.training.resuming import last_checkpoint, prepare_state, seconds_traine
 from ltp.training.stage import Stage
 from ltp.training.start import load_model, load_teacher, read_parent, resolve_start
 from ltp.training.trainer import make_trainer
+from ltp.training.vocabulary import only_seen_words
 
 # Each stage shuffles in an order of its own: one that trains on a part of the split sees another part than its parent.
 STAGE_SEEDS = {"base": 0, "soft": 1000, "hard": 2000}
@@ -74,7 +75,8 @@ def train(stage: Stage) -> dict[str, Any]:
     train_started = time.monotonic()
     try:
         if settings.epochs:
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            with only_seen_words(model, splits["train"], settings):
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if budget:
             metadata["budget"] = budget.meet(trainer)
         trained = time.monotonic()

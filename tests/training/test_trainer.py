@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import datasets
 import pytest
 import torch
 from helpers import tiny
+from helpers.trainers import LENGTHS, PAD, dataset, make_trainer
 
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.output import LTPOutput
@@ -17,29 +17,6 @@ from ltp.training.collator import Collator
 from ltp.training.outputs import read_predictions
 from ltp.training.resuming import COMPLETE, last_checkpoint
 from ltp.training.trainer import LTPTrainer, distillation_loss, training_arguments
-
-LENGTHS = [3, 9, 5, 12, 4, 7, 6, 10]
-PAD = 1
-
-
-def dataset(lengths=LENGTHS, seed: int = 0) -> datasets.Dataset:
-    rows = tiny.sentences(lengths, seed)
-    columns = {"input_ids": [row.tolist() for row in rows], "labels": [number % 3 for number in range(len(rows))]}
-    return datasets.Dataset.from_dict({**columns, "length": list(lengths), "row": list(range(len(rows)))})
-
-
-def make_trainer(model, folder, teacher=None, callbacks=(), data=None, **settings) -> LTPTrainer:
-    chosen = TrainingSettings(**{"batch_size": 8, "learning_rate": 1e-3, **settings})
-    if chosen.temperature:
-        model.use_soft_masks(chosen.temperature)
-    return LTPTrainer(
-        chosen,
-        model=model,
-        args=training_arguments(chosen, folder, data_seed=0),
-        train_dataset=dataset() if data is None else data,
-        data_collator=Collator(PAD, "classification", teacher=teacher),
-        callbacks=list(callbacks),
-    )
 
 
 def pruning(kind: str = "bert") -> LTPForSequenceClassification:
