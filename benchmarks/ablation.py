@@ -3,10 +3,10 @@
     python benchmarks/ablation.py BASE... --output docs/data/ablation.csv [--flops 0.5 0.35] [--epochs 1]
 
 BASE is the dense run of a study whose grid asks for distillation, such as results/evidence/sst2/seed~0/dense/base; the
-data lie where the study has them. Every score (mean attention, relative, contribution) meets every rule (thresholds,
-top-k; to top-k the first two are one, for they rank a sentence's tokens alike), with thresholds or keep rates set on
-the dense model's weights alone; set after fine-tuning for that one target; and set after one training at random
-budgets, which serves all targets. The two trainings take the same EPOCHS in all.
+data lie where the study has them. Every score (mean attention, relative, contribution, lexical) meets every rule
+(thresholds, top-k; to top-k the first two are one, for they rank a sentence's tokens alike), with thresholds or keep
+rates set on the dense model's weights alone; set after fine-tuning for that one target; and set after one training at
+random budgets, which serves all targets. The two trainings take the same EPOCHS in all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from ltp.training.stage import Stage
 from ltp.training.stages import train
 
 RULES = {"threshold": ("budget", "absolute_threshold"), "top-k": ("topk_budget", "topk")}  # method and prune_mode
-SCORES = dict(zip(SCORING_MODES, ("mean attention (the paper's)", "over the median", "contribution"), strict=True))
+TITLES = ("mean attention (the paper's)", "over the median", "contribution", "over the median, with words")
+SCORES = dict(zip(SCORING_MODES, TITLES, strict=True))
 
 
 class Ablation:

@@ -30,4 +30,4 @@ def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
         for layer in base.base_model.encoder.layer:
             for module in (layer.attention.self.query, layer.attention.self.key):
                 module.weight.mul_(3.0)
-    return LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="relative"))
+    return LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="lexical"))

@@ -30,7 +30,7 @@ from ltp.models.packing import PackedTokens, mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
 from ltp.results.encoders import ENCODERS
-from ltp.settings.pruning import PruningSettings
+from ltp.settings.pruning import WORD_SCORES, PruningSettings
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -72,6 +72,8 @@ class LTPPreTrainedModel(PreTrainedModel):
         config.pruning()
         if config.prune_mode == "absolute_threshold":
             self.threshold_deltas = nn.Parameter(self._initial_thresholds())
+        if config.scoring_mode == "lexical":
+            self.register_buffer(WORD_SCORES, torch.zeros(config.vocab_size))
         self.soft_temperature: float | None = None
         self.trained_shares: Sequence[float] | None = None
         self.prepacked = PrepackedWeights()
@@ -81,10 +83,13 @@ class LTPPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # What a checkpoint lacks comes back from `from_pretrained` as uninitialised memory, unless it is set here.
         super()._init_weights(module)
-        if module is self and self.config.prune_mode == "absolute_threshold":
-            init.copy_(self.threshold_deltas, self._initial_thresholds())
-        else:
+        if module is not self:
             self.layout.init_buffers(module)
+            return
+        if self.config.prune_mode == "absolute_threshold":
+            init.copy_(self.threshold_deltas, self._initial_thresholds())
+        if hasattr(self, WORD_SCORES):
+            init.zeros_(self.word_scores)
 
     @classmethod
     def base_class(cls, model_type: str) -> type[PreTrainedModel]:
@@ -118,6 +123,8 @@ class LTPPreTrainedModel(PreTrainedModel):
             model.add_module(name, module)
         if hasattr(model, "threshold_deltas"):
             model.threshold_deltas = nn.Parameter(model._initial_thresholds().to(base.device))
+        if hasattr(model, WORD_SCORES):
+            model.word_scores = torch.zeros(model.config.vocab_size, device=base.device)
         return model.train(base.training)
 
     def to_base(self) -> PreTrainedModel:
@@ -209,7 +216,7 @@ class LTPPreTrainedModel(PreTrainedModel):
         if temperature is not None and not ENCODERS[self.config.base_model_type].soft_masks:
             raise LTPError(
                 f"stage soft: {self.config.base_model_type} normalises what enters each layer, which undoes soft "
-                "masks; set a FLOPs target, with scoring_mode relative or contribution"
+                "masks; set a FLOPs target, with another scoring_mode than mean"
             )
         self.soft_temperature = temperature
 
@@ -231,7 +238,8 @@ class LTPPreTrainedModel(PreTrainedModel):
             return self._encode_nothing(input_ids, return_kept)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids)
+        words = getattr(self, WORD_SCORES, None)
+        tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids, words)
         indices = tokens.indices
         assert indices is not None  # those that were just embedded have them
         if not return_kept:

@@ -1,4 +1,4 @@
-"""How important a token is: three scores, each from the attention that the token receives in one layer.
+"""How important a token is: four scores, each from the attention that the token receives in one layer.
 
 ``mean``: the paper's, the mean attention probability over heads and query positions (Kim et al., 2022, eq. 4). Its
 scale changes from sentence to sentence: where one token draws most of the attention, all others score low.
@@ -6,7 +6,8 @@ scale changes from sentence to sentence: where one token draws most of the atten
 compared with the others of its sentence. A median, unlike a mean, does not move with the few tokens that draw most of
 the attention. ``contribution``: the same of what a token adds to the others, not only how much it is looked at:
 attention times the norm of the value vector that it weighs, after the output projection (Kobayashi et al., 2020,
-"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574).
+"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574). ``lexical``: ``relative``, of the
+attention times a factor that the token's word has for itself (ltp.models.word_scores).
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
 """

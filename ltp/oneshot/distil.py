@@ -24,7 +24,7 @@ from ltp.oneshot.original import Original
 from ltp.oneshot.texts import Texts
 from ltp.results.run import CHECKPOINT
 from ltp.settings.oneshot import PruneSettings
-from ltp.settings.pruning import THRESHOLDS, PruningSettings
+from ltp.settings.pruning import THRESHOLDS, WORD_SCORES, PruningSettings
 from ltp.settings.training import TrainingSettings
 from ltp.training.budget import Budget
 from ltp.training.callbacks import Diverged
@@ -32,10 +32,11 @@ from ltp.training.collator import pad
 from ltp.training.evaluation import compute_in_fp32
 from ltp.training.precision import has_bf16
 from ltp.training.resuming import last_checkpoint, prepare_state
+from ltp.training.sample import learn_words
 from ltp.training.trainer import LTPTrainer, make_trainer
 
 LEARNING_RATE = 5e-5
-SCORE = PruningSettings(scoring_mode="relative")  # docs/evidence.md has why
+SCORE = PruningSettings(scoring_mode="lexical")  # docs/evidence.md has why
 
 
 def answers(original: Original, rows: Any, name: str = "") -> tuple[Tensor, float]:
@@ -138,6 +139,8 @@ class Distillation:
     def variant(self, model: LTPForSequenceClassification) -> LTPForSequenceClassification:
         """A model of the same weights, shared, with thresholds of its own."""
         other = LTPForSequenceClassification.from_base(model.to_base(), SCORE)
+        if hasattr(model, WORD_SCORES):
+            other.word_scores.copy_(model.word_scores)
         other.set_thresholds(model.thresholds().tolist())
         other.config.protected_until = model.config.protected_until
         return other.eval()
@@ -148,6 +151,7 @@ class Distillation:
         epoch = -(-len(self.rows) // self.settings.batch_size)  # steps
         settings = replace(self.settings, epochs=(steps - 0.5) / epoch)  # the trainer rounds up
         trainer = make_trainer(model, self.rows, self.info, state, settings, self.logits)
+        learn_words(model, self.rows, self.settings.seed)
         trainer.remove_callback(
             ProgressCallback
         )  # it prints losses to standard output, between the lines of the report

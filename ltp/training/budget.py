@@ -7,21 +7,19 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 from transformers import TrainerCallback
 
 from ltp.models.calibration import calibrate
 from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.schedule import shares_for
 from ltp.settings.training import TrainingSettings
-from ltp.training.collator import pad
 from ltp.training.evaluation import compute_in_fp32
+from ltp.training.sample import batches, sample
 
 if TYPE_CHECKING:
     from ltp.training.trainer import LTPTrainer
 
 SENTENCES = 320  # of the training split, on which thresholds are set
-BATCH_TOKENS = 1 << 14  # in one forward pass, padding included
 
 
 class Budget:
@@ -37,9 +35,7 @@ class Budget:
         self.model, self.seed = model, settings.seed
         self.target = settings.flops_target or 1.0
         self.least = settings.least_flops_target or self.target
-        rows = random.Random(settings.seed).sample(range(len(split)), min(SENTENCES, len(split)))
-        columns = [name for name in split.column_names if name != "length"]
-        self.examples = [{name: example[name] for name in columns} for example in split.select(rows)]
+        self.examples = sample(split, SENTENCES, settings.seed)
         self.lengths = np.array([len(example["input_ids"]) for example in self.examples])
         self.shares(self.least)
 
@@ -52,14 +48,6 @@ class Budget:
         position = random.Random(f"{self.seed} {step}").random()
         return math.exp(math.log(self.least) + position * (math.log(self.target) - math.log(self.least)))
 
-    def batches(self) -> list[dict[str, Tensor]]:
-        """The sample as padded batches on the model's device, in random order, so that each is like the whole."""
-        longest = max(len(example["input_ids"]) for example in self.examples)
-        size = max(1, BATCH_TOKENS // longest)
-        parts = [self.examples[start : start + size] for start in range(0, len(self.examples), size)]
-        padding, device = self.model.config.pad_token_id, self.model.device
-        return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]
-
     def meet(self, trainer: LTPTrainer) -> dict[str, Any]:
         """Set the thresholds for the target, in fp32, as the model is evaluated; what metrics.json records of it.
 
@@ -67,7 +55,7 @@ class Budget:
         """
         self.model.train_on_shares(None)
         compute_in_fp32(trainer)
-        reached = calibrate(self.model, self.batches(), self.target)
+        reached = calibrate(self.model, batches(self.model, self.examples), self.target)
         least = {} if self.least == self.target else {"least": self.least}
         return {"target": self.target, **least, "reached": reached}
 

@@ -191,9 +191,9 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", [kind for kind in tiny.KINDS if LAYOUTS[kind].has_bert_blocks])
-@pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution"])
+@pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution", "lexical"])
 def test_masks_alone_give_the_answers_of_removal(kind, mode):
-    model = tiny.scored_model(kind, mode) if mode == "contribution" else tiny.pruning_model(kind, mode)
+    model = tiny.pruning_model(kind, mode) if mode in tiny.PRUNING else tiny.scored_model(kind, mode)
     eager = tiny.base_model(kind).double()
     eager.set_attn_implementation("eager")
     batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]), extra=3)

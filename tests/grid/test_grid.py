@@ -245,7 +245,7 @@ def test_one_training_serves_all_flops_targets():
     learned = plain = grid.config.tasks["imdb"]
     assert soft.settings["epochs"] == 2 * (learned["soft"]["epochs"] + plain["hard"]["epochs"])
     assert not {"temperature", "lambda_", "threshold_learning_rate"} & soft.settings.keys()
-    assert grid.conversion_flags(f"{home}/converted").endswith(" --scoring-mode=relative")
+    assert grid.conversion_flags(f"{home}/converted").endswith(" --scoring-mode=lexical")
     assert "--least-flops-target=0.5" in grid.training_flags(f"{home}/soft")
     assert (soft.name, hard.name) == ("imdb budget soft seed~1", "imdb budget hard seed~1 target~0.5")
     assert len([run for run in grid.runs.values() if run.method == "budget"]) == 2 * 2 * (1 + 2)

@@ -52,6 +52,8 @@ def forward(
             parts = output.weight.view(-1, heads, value.shape[-1])  # (H, A, D)
             received = received * torch.einsum("oad,and->ano", parts, value).norm(dim=-1)
         received = received.sum(0)
+        if config.scoring_mode == "lexical":
+            received = received * model.word_scores[ids].exp()
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
         inputs.append(states)
         hidden = finished(model, layer, context, hidden)

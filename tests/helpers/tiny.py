@@ -88,6 +88,8 @@ def scored_model(
     model = MODELS[head][1].from_base(base_model(kind, head=head), pruning).double()
     if mode == "absolute_threshold":
         model.threshold_deltas.data = torch.tensor(RELATIVE_THRESHOLDS, dtype=torch.double)
+    if scoring_mode == "lexical":
+        model.word_scores.normal_(generator=torch.Generator().manual_seed(0))
     return model
 
 

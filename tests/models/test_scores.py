@@ -18,7 +18,7 @@ from ltp.models.pruning import Rule
 from ltp.models.scores import centred_log, contribution, head_gram, value_norms
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings
 
-RELATIVE = ("relative", "contribution")
+RELATIVE = ("relative", "contribution", "lexical")
 LENGTHS = [13, 4, 9, 2, 7]
 MODELS = {
     (kind, scoring, mode): tiny.scored_model(kind, scoring, mode)

@@ -28,7 +28,8 @@ def test_the_screen_says_what_was_kept_and_what_it_saves(pruned):
     assert point["flops"] == pytest.approx(0.5, abs=0.03)
     (found,) = point["agreement"]
     assert found["low"] <= found["estimate"] <= found["high"] and found["equal"] <= point["kept"]
-    assert [row["batch"] for row in point["speed"]] == [1, 32]
+    one, many = (row["batch"] for row in point["speed"])
+    assert one == 1 < many <= 32  # as many as there is time for
 
 
 def test_nothing_but_the_screen_is_printed(pruned):

@@ -18,6 +18,7 @@ from ltp.settings.pruning import KEEP_FIRST, THRESHOLDS, PruningSettings
 from ltp.settings.training import TrainingSettings
 from ltp.text.dataset import load
 from ltp.training.budget import Budget
+from ltp.training.sample import learn_words
 from ltp.training.stage import Stage
 from ltp.training.stages import train
 
@@ -30,7 +31,7 @@ SET = TrainingSettings(epochs=0, flops_target=0.6)
 @pytest.fixture(scope="module")
 def converted(tiny_study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("budget") / "converted"
-    convert(tiny_study.base, folder, PruningSettings(scoring_mode="relative"))
+    convert(tiny_study.base, folder, PruningSettings(scoring_mode="lexical"))
     return folder
 
 
@@ -56,6 +57,22 @@ def test_one_training_serves_every_target_between_its_ends(tiny_study, shared, t
         weights, before = load_pruned(output).state_dict(), load_pruned(shared).state_dict()
         assert all(torch.equal(weights[name], before[name]) for name in weights if name != THRESHOLDS)
     assert verify_run(shared) == []
+
+
+def test_words_are_measured_on_the_dense_model_before_it_is_trained(tiny_study, converted, shared, tmp_path):
+    """And once: neither the training nor the stages after it change them. Top-k has them as well, without a target."""
+    splits, _ = load(tiny_study.data)
+    dense = load_pruned(converted)
+    assert not dense.word_scores.any()
+    learn_words(dense, splits["train"], SHARED.seed)
+    assert dense.word_scores.count_nonzero() > 10
+    train(Stage("hard", "budget", str(shared), tiny_study.data, tmp_path / "hard", SET))
+    for folder in (shared, tmp_path / "hard"):
+        assert torch.equal(load_pruned(folder).word_scores, dense.word_scores)
+    topk = PruningSettings(prune_mode="topk", token_keep_rate=0.3, scoring_mode="lexical")
+    convert(tiny_study.base, tmp_path / "converted", topk)
+    train(Stage("hard", "topk", str(tmp_path / "converted"), tiny_study.data, tmp_path / "topk", TrainingSettings()))
+    assert torch.equal(load_pruned(tmp_path / "topk").word_scores, dense.word_scores)
 
 
 def test_each_step_draws_a_target_of_its_own(tiny_study, converted):

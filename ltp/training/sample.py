@@ -1,0 +1,43 @@
+"""A sample of the training split: the text on which thresholds are set, and words measured."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from torch import Tensor
+
+from ltp.models.modeling import LTPPreTrainedModel
+from ltp.models.word_scores import lacks_words, measure_words
+from ltp.training.collator import pad
+
+BATCH_TOKENS = 1 << 14  # in one forward pass, padding included
+WORD_TOKENS = 1 << 15  # in which words are measured, about
+WORD_EXAMPLES = 2000  # at most
+
+
+def sample(split: Any, count: int, seed: int) -> list[dict[str, Any]]:
+    """So many examples of a split at random, all of fewer; the same whenever the seed is."""
+    rows = random.Random(seed).sample(range(len(split)), min(count, len(split)))
+    columns = [name for name in split.column_names if name != "length"]
+    return [{name: example[name] for name in columns} for example in split.select(rows)]
+
+
+def batches(model: LTPPreTrainedModel, examples: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
+    """Examples as padded batches (B, N) on the model's device, in their order.
+
+    That of :func:`sample` is random, so that each batch is like the whole.
+    """
+    longest = max(len(example["input_ids"]) for example in examples)
+    size = max(1, BATCH_TOKENS // longest)
+    parts = [examples[start : start + size] for start in range(0, len(examples), size)]
+    padding, device = model.config.pad_token_id, model.device
+    return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]
+
+
+def learn_words(model: LTPPreTrainedModel, split: Any, seed: int) -> None:
+    """Measure the words of a score that needs them, where that has not been done, with the weights as they are."""
+    if lacks_words(model):
+        examples = sample(split, WORD_EXAMPLES, seed)
+        mean = sum(len(example["input_ids"]) for example in examples) / len(examples)
+        measure_words(model, batches(model, examples[: round(WORD_TOKENS / mean)]))
