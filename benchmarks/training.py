@@ -30,10 +30,9 @@ from ltp.models.calibration import calibrate
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.settings.pruning import PruningSettings
-from ltp.settings.training import TrainingSettings
 from ltp.text.dataset import load
 from ltp.training.precision import has_bf16
-from ltp.training.vocabulary import only_seen_words
+from ltp.training.vocabulary import only_seen_words, seen_ids
 
 TEMPERATURE = 1e-4
 HALF = 0.5  # of the FLOPs: the operating point of the hard step
@@ -80,8 +79,8 @@ def main() -> None:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     text = next(read_texts(options.data, options.sentences, ()))
-    trained = ExitStack()
-    words = {"input_ids": [*load(options.data)[0]["train"]["input_ids"], *(row["input_ids"] for row in text.rows)]}
+    stack = ExitStack()
+    seen = seen_ids(load(options.data)[0]["train"]).union(*(row["input_ids"] for row in text.rows))
     made = {kind: list(batches(text, kind, options.batch, base.config)) for kind in ("padded", "dynamic", "sorted")}
     _, whole = next(batches(text, "sorted", len(text.rows), base.config))
 
@@ -90,7 +89,7 @@ def main() -> None:
 
     def as_in_a_stage(model: LTPForSequenceClassification, frozen: bool = False) -> LTPForSequenceClassification:
         model.layout.word_embeddings(model.encoder).weight.requires_grad_(not frozen)
-        trained.enter_context(only_seen_words(model.to(device), words, TrainingSettings(freeze_embeddings=frozen)))
+        stack.enter_context(only_seen_words(model.to(device), seen, weight_decay=0.0))
         return model
 
     def pruning(soft: bool) -> LTPForSequenceClassification:

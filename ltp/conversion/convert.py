@@ -17,14 +17,15 @@ from ltp.results.encoders import config_value
 from ltp.results.manifest import CONVERSION, METRICS, write_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
-from ltp.settings.pruning import THRESHOLDS, PruningSettings
+from ltp.settings.pruning import THRESHOLDS, WORD_SCORES, PruningSettings
 
 
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict[str, Any]:
     """Write a pruning model into ``output`` from a fine-tuned classifier, or one of the original LTP.
 
     Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``: zeros, or
-    where scores are relative to the sentence thresholds that drop nothing. conversion.json is written last; returns
+    where scores are relative to the sentence thresholds that drop nothing. The score ``lexical`` adds ``word_scores``:
+    zeros, which `ltp train` replaces by what it measures. conversion.json is written last; returns
     what it holds. Where ``checkpoint`` is a run that diverged, only that record is written. Raises LTPError for a
     checkpoint that cannot be used.
     """
@@ -45,10 +46,14 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
             record["pruning"] = vars(pruning)
         else:
             config = check_checkpoint(checkpoint)
-            learned = pruning.prune_mode == "absolute_threshold"
-            start = np.array(pruning.initial_thresholds(config_value(config, "num_hidden_layers")), np.float32)
+            added = {}
+            if pruning.prune_mode == "absolute_threshold":
+                start = pruning.initial_thresholds(config_value(config, "num_hidden_layers"))
+                added[THRESHOLDS] = np.array(start, np.float32)
+            if pruning.scoring_mode == "lexical":
+                added[WORD_SCORES] = np.zeros(config["vocab_size"], np.float32)
             names = {name: name for name in safetensors_header(checkpoint / WEIGHTS)}
-            write_weights(checkpoint / WEIGHTS, output / WEIGHTS, names, {THRESHOLDS: start} if learned else {})
+            write_weights(checkpoint / WEIGHTS, output / WEIGHTS, names, added)
         keys = json.dumps(pruning.added_to(config), indent=2, sort_keys=True)
         (output / "config.json").write_text(keys + "\n", encoding="utf-8")
         for name in TOKENIZER_FILES:

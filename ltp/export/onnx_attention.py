@@ -29,10 +29,10 @@ class PruningAttention:
 
     def __init__(
         self, graph: Graph, model: LTPForSequenceClassification, lengths: str, places: Places,
-        protected: str | None = None, words: str | None = None,
+        protected: str | None = None, word_factors: str | None = None,
     ) -> None:  # fmt: skip
         self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
-        self.words = words  # (T,) factors of the tokens' scores; None: 1
+        self.word_factors = word_factors  # (T,) factors of the tokens' scores; None: 1
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
         self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
@@ -61,7 +61,7 @@ class PruningAttention:
             packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
             hidden = graph("Gather", hidden, packed_rows)
             self.places.select(packed_rows)
-            self.words = None if self.words is None else graph("Gather", self.words, packed_rows)
+            self.word_factors = None if self.word_factors is None else graph("Gather", self.word_factors, packed_rows)
             self._remove_all_but(kept)
         return graph("Gather", context, kept_indices), hidden
 
@@ -158,8 +158,8 @@ class PruningAttention:
         if rule.keeps_first_only(layer):
             return first
         received = self._received(probabilities, value, layer)
-        if self.words is not None:
-            received = graph("Mul", received, graph("Gather", self.words, padding.packed_rows))
+        if self.word_factors is not None:
+            received = graph("Mul", received, graph("Gather", self.word_factors, padding.packed_rows))
         if rule.centred:
             received = self._centred_log(received)
         elif rule.mode not in ("absolute_threshold", "topk"):

@@ -48,11 +48,11 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     graph = Graph("ltp", Constants())
     weights = _Weights(model, int8)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if getattr(config, "type_vocab_size", 1) > 1 else [])
-    hidden, lengths, positions, words = weights.embed(graph, *names)
+    hidden, lengths, positions, factors = weights.embed(graph, *names)
     protected = None
     if config.protected_until is not None:
         protected = _protected(graph, names[0], names[1], config.protected_until)
-    attention = PruningAttention(graph, model, lengths, places_of(graph, model, positions), protected, words)
+    attention = PruningAttention(graph, model, lengths, places_of(graph, model, positions), protected, factors)
     results = weights.encode(graph, hidden, attention)
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():

@@ -128,7 +128,7 @@ class Grid:
             converted = self._add_conversion((task, "topk", seed), pruning, f"{point}/converted", base)
             self._add_hard_runs((task, "topk", seed), trained, point, converted)
         if topk.get("flops_targets"):
-            pruning = {"prune_mode": "topk", "scoring_mode": topk["scoring_mode"]}
+            pruning = {"prune_mode": "topk", "scoring_mode": soft["scoring_mode"]}
             self._add_budget_runs((task, "topk_budget", seed), pruning, topk["flops_targets"], base)
         for value in (baselines["manual"] or {}).get("final_token_thresholds", ()):
             pruning, point = threshold | {"final_token_threshold": value}, f"{root}/manual/threshold~{tag(value)}"

@@ -119,10 +119,11 @@ def _make_sections() -> dict[str, Schema]:
         | {
             "type": ["array", "null"],
             "default": None,
-            "description": "list of FLOPs targets of top-k that is trained as the budget runs are: what remains of "
-            "their difference is thresholds against top-k; unset: none",
+            "description": "list of FLOPs targets of top-k that is trained and scored as the budget runs are: what "
+            "remains of their difference is thresholds against top-k; unset: none",
         },
     }
+    topk["scoring_mode"]["description"] += "; of the keep_rates"
     manual = {"final_token_thresholds": _values(PruningSettings, "final_token_threshold", [0.004, 0.006, 0.01])}
     as_long = length["epochs"] | {"type": ["number", "null"], "default": None}
     as_long["description"] += "; unset: those of soft and hard together, so no method trains longer"

@@ -38,8 +38,8 @@ def embed(
         protected = protected_lengths(input_ids, attention_mask, layout.config.protected_until)
     places = positions if layout.needs_positions else None
     width = input_ids.shape[1] if hidden.is_cuda else None
-    weights = None if word_scores is None else word_scores.index_select(0, ids).exp()
-    return PackedTokens(hidden, seq_ids, lengths, protected, indices, places, weights, width)
+    factors = None if word_scores is None else word_scores.index_select(0, ids).exp()
+    return PackedTokens(hidden, seq_ids, lengths, protected, indices, places, factors, width)
 
 
 def protected_lengths(input_ids: Tensor, attention_mask: Tensor, end: int) -> Tensor:

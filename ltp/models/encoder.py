@@ -65,8 +65,8 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
             gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
         wanted = Wanted(scored, gram, first_only=narrow and not scored, differentiable=soft)
         context, received = layout.attend(linear, layer, tokens, shared, wanted)
-        if received is not None and tokens.word_weights is not None:
-            received = received * tokens.word_weights
+        if received is not None and tokens.word_factors is not None:
+            received = received * tokens.word_factors
         rows = row_mask = None
         if soft:
             scores = importance(received, heads, config.score_length)

@@ -30,7 +30,7 @@ from ltp.models.packing import PackedTokens, mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
 from ltp.results.encoders import ENCODERS
-from ltp.settings.pruning import WORD_SCORES, PruningSettings
+from ltp.settings.pruning import THRESHOLDS, WORD_SCORES, PruningSettings
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -59,6 +59,8 @@ class LTPPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     base_models: ClassVar[Mapping[str, type[PreTrainedModel]]]  # base_model_type -> the library's class
     every_token: ClassVar[bool] = False  # whether every token has an answer of its own
+    # Differences between neighbouring layers' thresholds, and between words, are finer than 16 bits resolve.
+    _keep_in_fp32_modules_strict = {THRESHOLDS, WORD_SCORES}  # noqa: RUF012 (as the library declares it)
 
     def __init__(self, config: LTPConfig):
         super().__init__(config)
@@ -73,7 +75,7 @@ class LTPPreTrainedModel(PreTrainedModel):
         if config.prune_mode == "absolute_threshold":
             self.threshold_deltas = nn.Parameter(self._initial_thresholds())
         if config.scoring_mode == "lexical":
-            self.register_buffer(WORD_SCORES, torch.zeros(config.vocab_size))
+            self.register_buffer(WORD_SCORES, self._initial_words())
         self.soft_temperature: float | None = None
         self.trained_shares: Sequence[float] | None = None
         self.prepacked = PrepackedWeights()
@@ -124,7 +126,7 @@ class LTPPreTrainedModel(PreTrainedModel):
         if hasattr(model, "threshold_deltas"):
             model.threshold_deltas = nn.Parameter(model._initial_thresholds().to(base.device))
         if hasattr(model, WORD_SCORES):
-            model.word_scores = torch.zeros(model.config.vocab_size, device=base.device)
+            model.word_scores = model._initial_words().to(base.device)
         return model.train(base.training)
 
     def to_base(self) -> PreTrainedModel:
@@ -143,6 +145,9 @@ class LTPPreTrainedModel(PreTrainedModel):
 
     def _initial_thresholds(self) -> Tensor:
         return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
+
+    def _initial_words(self) -> Tensor:
+        return torch.zeros(self.layout.word_embeddings(self.encoder).num_embeddings, device="cpu")
 
     def thresholds(self) -> Tensor | None:
         """(L,) the current thresholds, learned part included; None for a mode without thresholds.

@@ -1,7 +1,7 @@
 """Which tokens are kept: the soft mask and the four pruning rules.
 
 ``received`` (T,) is the attention that each packed token receives, or what it contributes (defined in
-ltp.models.attention).
+ltp.models.attention), times the factor of its word where the score has such.
 Shapes: T tokens in the batch, B sentences, L layers.
 """
 

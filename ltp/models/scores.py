@@ -1,4 +1,4 @@
-"""How important a token is: four scores, each from the attention that the token receives in one layer.
+"""How important a token is: four scores, from the attention that the token receives in one layer.
 
 ``mean``: the paper's, the mean attention probability over heads and query positions (Kim et al., 2022, eq. 4). Its
 scale changes from sentence to sentence: where one token draws most of the attention, all others score low.
@@ -46,7 +46,8 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
     """(T,) z: log of each score less the log of its sentence's median score, so that a constant factor cancels.
 
     ``lengths`` (B,) are the sentences' tokens; of an even number the median is the lower of the two in the middle. The
-    scores ``relative`` and ``contribution``, of the attention that a token receives and of what it contributes.
+    scores ``relative``, ``contribution`` and ``lexical``: of the attention that a token receives, of what it
+    contributes, and of the first times the factor of its word.
     ``width`` is at least N; None: N.
     """
     if gpu_kernels.can_centre(received, width):

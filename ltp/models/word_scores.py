@@ -33,7 +33,8 @@ def measure_words(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tens
     """Set the model's ``word_scores`` (V,) from what it looks at, unpruned, in padded sentences (B, N).
 
     A word's score is the mean over its occurrences, and over the last two thirds of the layers, of the logarithm of the
-    attention that it receives over that of its sentence's median token; less the mean of all words.
+    attention that it receives over that of its sentence's median token, less the mean over all words' occurrences; and
+    UNSEEN occurrences of 0 are added to its own.
     """
     training = model.training
     model.eval()
@@ -43,7 +44,7 @@ def measure_words(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tens
     model.rule = lambda: listener  # type: ignore[method-assign]
     try:
         for batch in batches:
-            vars(listener)["ids"] = batch["input_ids"].reshape(-1)
+            listener.listen_to(batch["input_ids"])
             model(**batch, return_kept=True)
     finally:
         del model.rule
@@ -57,16 +58,21 @@ class _Listener(Rule):
 
     start: int
     layers: int
-    sums: Tensor  # (V,)
-    counts: Tensor  # (V,)
-    ids: Tensor | None  # (B·N,) of the batch that is read
+    sums: Tensor  # (V,) over occurrences and layers
+    counts: Tensor  # (V,) occurrences × layers
+    ids: Tensor  # (B·N,) of the batch that is read
 
     def __init__(self, model: LTPPreTrainedModel) -> None:
         super().__init__("absolute_threshold", centred=True)
         start = model.layers // 3
         zeros = torch.zeros_like(model.word_scores)
-        fields = {"start": start, "layers": model.layers - start, "sums": zeros, "counts": zeros.clone(), "ids": None}
-        vars(self).update(fields)  # the rule's own fields are frozen
+        fields = {"start": start, "layers": model.layers - start, "sums": zeros, "counts": zeros.clone()}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)  # the rule's own fields are frozen
+
+    def listen_to(self, input_ids: Tensor) -> None:
+        """Know the ids (B, N) of the next forward pass."""
+        object.__setattr__(self, "ids", input_ids.reshape(-1))
 
     def is_active(self, layer: int) -> bool:
         """Whether the layer is listened to."""

@@ -24,7 +24,7 @@ from ltp.oneshot.original import Original
 from ltp.oneshot.texts import Texts
 from ltp.results.run import CHECKPOINT
 from ltp.settings.oneshot import PruneSettings
-from ltp.settings.pruning import THRESHOLDS, WORD_SCORES, PruningSettings
+from ltp.settings.pruning import THRESHOLDS, PruningSettings
 from ltp.settings.training import TrainingSettings
 from ltp.training.budget import Budget
 from ltp.training.callbacks import Diverged
@@ -73,7 +73,7 @@ def pruning_model(original: Original, protect: str) -> LTPForSequenceClassificat
     model = LTPForSequenceClassification.from_base(copy.deepcopy(original.model).cpu(), SCORE)
     if protect != "none":
         model.config.protected_until = original.tokenizer.sep_token_id
-    # Vocabularies are large and the texts see little of them: their gradients would cost more than they bring.
+    # A short training on text that may lack what is served: the words keep the places that the original gave them.
     model.encoder.get_input_embeddings().weight.requires_grad_(False)
     getattr(model, THRESHOLDS).requires_grad_(False)
     return model
@@ -98,6 +98,7 @@ class Distillation:
     ) -> None:
         self.original, self.logits, self.info, self.protect = original, logits, info, asked.protect
         self.rows, self.sample = train.rows, train.rows.select(range(look))
+        self.words: Tensor | None = None  # (vocabulary,) measured once, on the sample
         most, least = max(asked.flops), min(asked.flops)
         self.settings = TrainingSettings(
             learning_rate=LEARNING_RATE, warmup=0.1, batch_size=min(BATCH, len(self.rows)), seed=asked.seed,
@@ -139,8 +140,7 @@ class Distillation:
     def variant(self, model: LTPForSequenceClassification) -> LTPForSequenceClassification:
         """A model of the same weights, shared, with thresholds of its own."""
         other = LTPForSequenceClassification.from_base(model.to_base(), SCORE)
-        if hasattr(model, WORD_SCORES):
-            other.word_scores.copy_(model.word_scores)
+        other.word_scores.copy_(model.word_scores)
         other.set_thresholds(model.thresholds().tolist())
         other.config.protected_until = model.config.protected_until
         return other.eval()
@@ -151,7 +151,10 @@ class Distillation:
         epoch = -(-len(self.rows) // self.settings.batch_size)  # steps
         settings = replace(self.settings, epochs=(steps - 0.5) / epoch)  # the trainer rounds up
         trainer = make_trainer(model, self.rows, self.info, state, settings, self.logits)
-        learn_words(model, self.rows, self.settings.seed)
+        if self.words is None:
+            learn_words(model, self.sample, self.settings.seed)
+            self.words = model.word_scores.clone()
+        model.word_scores.copy_(self.words)
         trainer.remove_callback(
             ProgressCallback
         )  # it prints losses to standard output, between the lines of the report

@@ -10,7 +10,7 @@ from ltp.settings.fields import check_limits, described
 
 SMALLEST_THRESHOLD = 1e-5  # the original's floor: no score is compared with a smaller threshold
 THRESHOLDS = "threshold_deltas"  # the learned parameter, in the model and in its weights file
-WORD_SCORES = "word_scores"  # what score `lexical` knows of each token of the vocabulary, likewise
+WORD_SCORES = "word_scores"  # what the score `lexical` knows of each token of the vocabulary: a buffer, saved with it
 SCORING_MODES = ("mean", "relative", "contribution", "lexical")
 # Thresholds of the scores that are relative to the sentence (all but mean), which are logarithms: at or below the
 # first a layer drops nothing, at or above the second all but the first token. Neither need score its tokens.
@@ -53,7 +53,7 @@ class PruningSettings:
         "mean",
         "how a token's importance is scored: mean attention received (the paper's), the same relative to the "
         "sentence's median token, what it contributes to the others, relative likewise, or the second together with "
-        "what its word receives in later layers on average",
+        "what its word receives in later layers on average, which ltp train measures",
         choices=SCORING_MODES,
     )
     score_length: int = described(

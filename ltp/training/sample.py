@@ -17,7 +17,7 @@ WORD_EXAMPLES = 2000  # at most
 
 
 def sample(split: Any, count: int, seed: int) -> list[dict[str, Any]]:
-    """So many examples of a split at random, all of fewer; the same whenever the seed is."""
+    """So many examples of a split at random, or all if there are no more; the same whenever the seed is."""
     rows = random.Random(seed).sample(range(len(split)), min(count, len(split)))
     columns = [name for name in split.column_names if name != "length"]
     return [{name: example[name] for name in columns} for example in split.select(rows)]

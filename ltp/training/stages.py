@@ -24,7 +24,7 @@ from ltp.training.sample import learn_words
 from ltp.training.stage import Stage
 from ltp.training.start import load_model, load_teacher, read_parent, resolve_start
 from ltp.training.trainer import make_trainer
-from ltp.training.vocabulary import only_seen_words
+from ltp.training.vocabulary import only_seen_words, seen_ids
 
 # Each stage shuffles in an order of its own: one that trains on a part of the split sees another part than its parent.
 STAGE_SEEDS = {"base": 0, "soft": 1000, "hard": 2000}
@@ -69,7 +69,8 @@ def train(stage: Stage) -> dict[str, Any]:
     resume = last_checkpoint(output / CHECKPOINT)
     earlier = seconds_trained(resume) if resume else 0.0
     trainer = make_trainer(model, splits["train"], info, output / CHECKPOINT, settings, logits, STAGE_SEEDS[stage.name])
-    learn_words(model, splits["train"], settings.seed)
+    if not resume:  # whose checkpoint has them
+        learn_words(model, splits["train"], settings.seed)
     if budget:
         trainer.add_callback(budget.callback())
     if settings.tensorboard:
@@ -77,7 +78,7 @@ def train(stage: Stage) -> dict[str, Any]:
     train_started = time.monotonic()
     try:
         if settings.epochs:
-            with only_seen_words(model, splits["train"], settings):
+            with only_seen_words(model, seen_ids(splits["train"]), settings.weight_decay):
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if budget:
             metadata["budget"] = budget.meet(trainer)

@@ -259,7 +259,8 @@ def test_topk_may_be_trained_for_the_same_budgets():
     home = "results/imdb/seed~1/topk_budget"
     soft, hard = grid.runs[f"{home}/soft"], grid.runs[f"{home}/target~0.5/hard"]
     assert (soft.method, hard.method) == ("topk_budget", "topk_budget") and hard.settings["epochs"] == 0.0
-    assert grid.conversions[f"{home}/converted"].settings == {"prune_mode": "topk", "scoring_mode": "mean"}
+    assert grid.conversions[f"{home}/converted"].settings == {"prune_mode": "topk", "scoring_mode": "lexical"}
+    assert grid.conversions["results/imdb/seed~1/budget/converted"].settings["scoring_mode"] == "lexical"
     assert soft.settings == grid.runs["results/imdb/seed~1/budget/soft"].settings
 
 

@@ -8,7 +8,9 @@ import math
 import pytest
 import torch
 from helpers import tiny
+from safetensors.torch import load_file
 
+from ltp.conversion.convert import convert
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.word_scores import UNSEEN, lacks_words, measure_words
@@ -42,7 +44,7 @@ def defined(base, rows) -> torch.Tensor:
     return table
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra", "distilbert"])
 @torch.no_grad()
 def test_words_are_measured_as_defined(kind):
     """In any batches, with any padding; pruning plays no part, and the model is afterwards as it was."""
@@ -89,7 +91,25 @@ def test_they_are_saved_and_loaded_and_new_ones_are_zero(tmp_path):
     assert "word_scores" not in model.to_base().state_dict()
 
 
-def test_sixteen_bits_leave_them_exact():
+def test_sixteen_bits_leave_them_and_thresholds_exact(tmp_path):
+    """However the model comes to them."""
     model = tiny.scored_model("bert", "lexical").float()
-    before = model.word_scores.clone()
-    assert torch.equal(copy.deepcopy(model).to(torch.bfloat16).word_scores, before)
+    model.save_pretrained(tmp_path)
+    loaded = LTPForSequenceClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    for found in (copy.deepcopy(model).to(torch.bfloat16), loaded):
+        assert torch.equal(found.word_scores, model.word_scores)
+        assert torch.equal(found.threshold_deltas, model.threshold_deltas)
+        assert found.classifier.weight.dtype == torch.bfloat16
+    batch = tiny.batch(tiny.sentences(LENGTHS))
+    with torch.inference_mode():
+        expected = copy.deepcopy(model).to(torch.bfloat16).eval()(**batch)
+        assert torch.equal(loaded.eval()(**batch).ffn_tokens, expected.ffn_tokens)
+
+
+def test_a_conversion_holds_words_that_are_yet_to_be_measured(tmp_path):
+    base = tiny.base_model("roberta")
+    base.save_pretrained(tmp_path / "base")
+    (tmp_path / "base/tokenizer.json").write_text("{}")
+    convert(tmp_path / "base", tmp_path / "converted", LEXICAL)
+    assert load_file(tmp_path / "converted/model.safetensors")["word_scores"].tolist() == [0.0] * tiny.VOCABULARY
+    assert lacks_words(load_pruned(tmp_path / "converted"))
