@@ -1,7 +1,7 @@
 """How far a study is: one line after each run, and a summary when the workflow ends.
 
 When it starts, the workflow writes the planned runs to ``R/.progress.json`` (R is the folder of results). A run is done
-when its metrics.json is there.
+when its metrics.json is there, and no run that it starts from is still to be made, or has been made since.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import Any
 from ltp.common.errors import LTPError
 from ltp.common.io import write_text
 from ltp.grid.candidates import warn_of_unequal_candidates
-from ltp.grid.grid import Grid
+from ltp.grid.grid import Grid, Run
 from ltp.grid.plan import run_tokens, stage_of
 from ltp.grid.sizes import task_sizes
 from ltp.results.manifest import METRICS
@@ -43,6 +44,7 @@ def start(grid: Grid, cores: int) -> None:
             "name": run.name,
             "stage": stage_of(run),
             "tokens": run_tokens(run, sizes[run.task]) or UNKNOWN_TOKENS,
+            "parent": _parent(grid, run),
         }
         for run in grid.runs.values()
     }
@@ -51,6 +53,24 @@ def start(grid: Grid, cores: int) -> None:
     write_text(Path(grid.results_dir, PLAN), json.dumps(state))
     for line in warn_of_unequal_candidates(grid, sizes):
         print(line, file=sys.stderr)
+
+
+def _parent(grid: Grid, run: Run) -> str | None:
+    """The run that a run starts from, converted or not, relative to the folder of results; None for a base run."""
+    directory = os.path.dirname(run.parent)
+    if directory in grid.conversions:
+        directory = os.path.dirname(grid.conversions[directory].parent)
+    return os.path.relpath(directory, grid.results_dir) if directory in grid.runs else None
+
+
+def _finished(results_dir: str | Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The runs that are done, and when they ended, in seconds since the epoch; ``runs`` has parents before children."""
+    finished: dict[str, float] = {}
+    for name, run in runs.items():
+        ended, parent = _mtime(Path(results_dir, name, METRICS)), run.get("parent")
+        if ended and (parent is None or ended >= finished.get(parent, math.inf)):
+            finished[name] = ended
+    return finished
 
 
 def _state(results_dir: str | Path) -> dict[str, Any]:
@@ -69,7 +89,7 @@ def report(results_dir: str | Path, run_dir: str | Path | None = None) -> str:
     """
     state = _state(results_dir)
     runs: dict[str, dict[str, Any]] = state["runs"]
-    finished = {name: mtime for name in runs if (mtime := _mtime(Path(results_dir, name, METRICS)))}
+    finished = _finished(results_dir, runs)
     # A run with a log of this workflow and no result is running or has failed; no more run than there are cores.
     logs = (name for name in runs if name not in finished)
     begun = [name for name in logs if _mtime(Path(results_dir, "logs", f"{name}.log")) >= state["started"]]

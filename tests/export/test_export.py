@@ -298,6 +298,8 @@ def test_scores_relative_to_the_sentence(scoring, mode):
     for lengths in ([9], [1], [13, 4, 9, 2, 7], [30, 31]):
         found = assert_same(model, runtime, tiny.batch(tiny.sentences(lengths), extra=2))
     assert found.ffn_tokens.sum() < 0.9 * 4 * 61
+    empty = torch.zeros(0, 7, dtype=torch.long)
+    assert export.run_session(runtime, {"input_ids": empty, "attention_mask": empty})[0].shape == (0, 3)
     batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
     logits, _, ffn_tokens = export.run_session(runtime_of(model, int8=True), batch)
     assert np.isfinite(logits).all() and 5 * 4 <= ffn_tokens.sum() < 0.9 * 4 * 35

@@ -94,6 +94,22 @@ def test_a_report_counts_what_is_done_and_judges_the_rest_by_it(grid):
     assert progress.report(root) == "9 of 9 runs done"
 
 
+def test_what_starts_from_a_run_that_is_made_again_is_not_done(grid):
+    prepare(grid, 1000, 10.0)
+    progress.start(grid, cores=2)
+    root, (base, soft, hard, *_) = grid.results_dir, grid.runs
+    assert grid.runs[hard].checkpoint == soft
+    for place, directory in enumerate(grid.runs):
+        finish(grid, directory, seconds=1)
+        os.utime(Path(directory, "metrics.json"), (1000 + place, 1000 + place))
+    assert progress.report(root) == "9 of 9 runs done"
+    os.utime(Path(soft, "metrics.json"))
+    children = sum(run.checkpoint == soft for run in grid.runs.values())
+    assert progress.report(root).startswith(f"{9 - children} of 9 runs done")
+    Path(base, "metrics.json").unlink()  # as the workflow does before it makes a run again
+    assert progress.report(root).startswith("0 of 9 runs done")
+
+
 def test_the_final_summary_adds_up_only_the_jobs_of_this_workflow(grid):
     progress.start(grid, cores=2)
     root = Path(grid.results_dir)
@@ -115,9 +131,9 @@ def test_a_damaged_result_is_no_measure_and_does_not_stop_the_report(grid, conte
     prepare(grid, 1000, 10.0)
     progress.start(grid, cores=1)
     base, soft = list(grid.runs)[:2]
-    finish(grid, soft, seconds=10)
     Path(base).mkdir(parents=True)
     Path(base, "metrics.json").write_text(content)
+    finish(grid, soft, seconds=10)
     assert progress.report(grid.results_dir, base) == (
         "rotten_tomatoes base not done: 2 of 9 runs done, 0 running, about 2 min left"  # 240,000 tokens, 0.5 ms each
     )

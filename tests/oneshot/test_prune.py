@@ -125,7 +125,10 @@ def test_several_budgets_give_a_table_and_a_picture(classifier, text_file, tmp_p
     }  # fmt: skip
     costs = [point["flops"] for point in report(out)["points"]]
     assert costs == pytest.approx([0.8, 0.5], abs=0.03)
-    assert AutoModelForSequenceClassification.from_pretrained(out / "flops-0.8").config.model_type == "ltp"
+    milder, other = (AutoModelForSequenceClassification.from_pretrained(out / f"flops-{share}") for share in (0.8, 0.5))
+    assert milder.config.model_type == "ltp" and milder.word_scores.any()
+    assert torch.equal(milder.word_scores, other.word_scores)  # the words are the original's
+    assert not torch.equal(milder.threshold_deltas, other.threshold_deltas)
 
 
 def test_a_regression_is_compared_by_correlation(tmp_path):
