@@ -1,4 +1,6 @@
-"""The time of importance scores, and of the decision after them, in a packed encoder that drops nothing.
+"""The time of importance scores, and of the decisions after them, in a packed encoder that drops nothing.
+
+Two decisions: the paper's, and that of the score ``lexical``, with words and a median in each sentence.
 
     python benchmarks/scores.py MODEL --data DIR... [--batch 1 32]
 
@@ -21,7 +23,7 @@ from ltp.benchmark.timing import interleaved
 from ltp.common.machine import cpu_threads
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.pruning import Rule
-from ltp.settings.pruning import PruningSettings
+from ltp.settings.pruning import KEEP_ALL, PruningSettings
 
 
 class ScoresOnly(Rule):
@@ -44,10 +46,13 @@ def main() -> None:
         torch.set_num_threads(threads)
     base = load_model(options.model).to_base().eval()
     dense = unpruned(base)
-    settings = PruningSettings(final_token_threshold=1e-9)  # every layer scores and decides, none drops a token
-    deciding, scoring = (LTPForSequenceClassification.from_base(base, settings).eval() for _ in range(2))
+    # Every layer scores and decides, none drops a token.
+    papers = PruningSettings(final_token_threshold=1e-9)
+    deciding, scoring = (LTPForSequenceClassification.from_base(base, papers).eval() for _ in range(2))
     scoring.rule = lambda: ScoresOnly("absolute_threshold", [1.0] * scoring.layers)
-    models = {"neither": dense, "scores": scoring, "scores and decision": deciding}
+    lexical = LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="lexical")).eval()
+    lexical.set_thresholds([KEEP_ALL + 1] * lexical.layers)
+    models = {"neither": dense, "scores": scoring, "the paper's decision": deciding, "lexical decision": lexical}
     for folder in options.data:
         text = next(read_texts(folder, options.sentences, ()))
         for size in options.batch:
@@ -59,14 +64,16 @@ def main() -> None:
                         model(**batch)
 
             with torch.inference_mode():
-                assert all((deciding(**batch).ffn_tokens == deciding(**batch).attention_tokens).all() for batch in made)
+                for model in (deciding, lexical):
+                    found = [model(**batch) for batch in made]
+                    assert all((output.ffn_tokens == output.attention_tokens).all() for output in found)
             backends = {name: partial(passes, model) for name, model in models.items()}
             seconds = interleaved(backends, options.repeats)
             times = {name: 1000 * median(values) / len(made) for name, values in seconds.items()}
             cost = {name: 100 * (value / times["neither"] - 1) for name, value in times.items()}
             print(
                 f"{text.name}, at most {text.max_length} tokens, batch {size}: {times['neither']:.2f} ms; "
-                f"scores {cost['scores']:+.1f} %; scores and decision {cost['scores and decision']:+.1f} %",
+                + "; ".join(f"{name} {cost[name]:+.1f} %" for name in models if name != "neither"),
                 flush=True,
             )
 

@@ -147,7 +147,7 @@ class LTPPreTrainedModel(PreTrainedModel):
         return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
 
     def _initial_words(self) -> Tensor:
-        return torch.zeros(self.layout.word_embeddings(self.encoder).num_embeddings, device="cpu")
+        return torch.zeros(self.layout.word_embeddings(self.encoder).num_embeddings)
 
     def thresholds(self) -> Tensor | None:
         """(L,) the current thresholds, learned part included; None for a mode without thresholds.
