@@ -52,6 +52,8 @@ def measure(model: Path, data: Path, batch: int, processes: int, threads: int) -
     with context.Manager() as manager, context.Pool(processes) as pool:
         ready = manager.Barrier(processes)
         found = pool.starmap(serve, [(model, data, batch, threads, ready)] * processes, chunksize=1)
+        pool.close()
+        pool.join()
     return sum(rate for rate, _ in found), median(delay for _, delay in found)
 
 
