@@ -136,7 +136,9 @@ class PruningAttention:
         squares = graph("Mul", graph("MatMul", value, gram), value)
         squares = graph("Max", graph("ReduceSum", squares, int64_array(-1), keepdims=0), np.float32(SMALLEST_SQUARE))
         received = graph("Div", graph("Squeeze", received, int64_array(2)), padding.float_lengths)
-        received = graph("Add", received, graph("Gather", probabilities, np.int64(0), axis=2))  # (B, A, N)
+        # A slice, not a row by its number: a batch without sentences has no row 0.
+        first_rows = graph("Slice", probabilities, int64_array(0), int64_array(1), int64_array(2))  # (B, A, 1, N)
+        received = graph("Add", received, graph("ReduceSum", first_rows, int64_array(2), keepdims=0))  # (B, A, N)
         return graph("ReduceSum", graph("Mul", received, graph("Sqrt", squares)), int64_array(1), keepdims=0)
 
     def _centred_log(self, received: str) -> str:
