@@ -118,7 +118,7 @@ def _benchmark(timed: Sequence[TimedModel], output: str | Path, settings: Settin
             for text in read_texts(Path(data), settings.sentences, settings.lengths, max(settings.batch_sizes))
         ]
         count = len(texts) * len(settings.batch_sizes)
-        with tempfile.TemporaryDirectory() as folder, tqdm(total=count, desc=item.title, disable=None) as bar:
+        with tempfile.TemporaryDirectory() as folder, tqdm(total=count, desc=item.title) as bar:
             for comparison in compare(
                 item.title, _backend_inputs(item, Path(folder)), texts, settings.batch_sizes, settings.repeats,
                 settings.only, settings.flops,

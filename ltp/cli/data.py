@@ -39,4 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         info = prepare(settings, arguments.output)
     counts = ", ".join(f"{count} {split}" for split, count in info["examples"].items())
     print(f"{info['task']}: {counts} examples in {arguments.output}")
+    for split in ("train", "validation", "test"):
+        asked, there = getattr(settings, f"{split}_examples"), info["examples"].get(split, 0)
+        if asked and there < asked:
+            print(f"{split}_examples: {asked} asked, {there} used: the text has no more")
     return 0

@@ -86,7 +86,7 @@ def _chosen(results: Path, task: str) -> tuple[Run | None, str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``ltp explain``."""
-    parser.add_argument("run", help="folder of a run of ltp, topk or manual; with --examples, of a task's results")
+    parser.add_argument("run", help="folder of a run that prunes; with --examples, of a task's results")
     parser.add_argument("text", nargs="*", help="a text; for a task of pairs, two")
     parser.add_argument(
         "--examples", action="store_true", help=f"explain {EXAMPLE_COUNT} test sentences; write RUN/{EXAMPLES}"

@@ -11,6 +11,10 @@ class LTPError(Exception):
     """
 
 
+class UnwritableError(LTPError):
+    """A file that cannot be written, as on a full disk: the same call may succeed later."""
+
+
 def missing_package(what: str, package: str, extra: str) -> LTPError:
     """The error that ``what`` needs ``package``, which comes with one of this distribution's extras."""
     return LTPError(f"{what}: needs {package}, which is not installed; pip install 'learned-token-pruning[{extra}]'")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltp.common.errors import LTPError
+from ltp.common.errors import UnwritableError
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -60,7 +60,7 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a file so that a reader sees the whole new file or none of it, even if the machine dies.
 
-    Raises LTPError when the disk is full or the folder cannot be written.
+    Raises UnwritableError when the disk is full or the folder cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")  # one name, so that a killed writer leaves no trail
@@ -74,9 +74,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise LTPError(
-            f"{shown(path)}: cannot be written ({error.strerror}); "
-            "make room or give permission, then run snakemake again"
+        raise UnwritableError(
+            f"{shown(path)}: cannot be written ({error.strerror}); make room or give permission, then run it again"
         ) from None
 
 

@@ -138,22 +138,24 @@ def _write(
     model: LTPForSequenceClassification, info: dict[str, Any], split: Any, path: Path,
     text: Sequence[Mapping[str, Tensor]] | None = None,
 ) -> str:  # fmt: skip
-    """Write, check and, where it fails, remove an ONNX file, in 8 bits with ``text``; returns a line about it."""
-    int8 = text is not None
-    save_onnx(model, path, int8, text or ())
+    """Write an ONNX file, in 8 bits with ``text``, and keep it if it passes the check; returns a line about it."""
+    int8, unchecked = text is not None, path.with_name(f".{path.name}.unchecked")
+    save_onnx(model, unchecked, int8, text or ())
     try:
-        runtime = session(path)
+        runtime = session(unchecked)
         batches = list(_mixed_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, info["kind"]))
         labels = np.concatenate([batch.pop("labels") for batch in batches])
         outputs = [run_session(runtime, batch) for batch in batches]
         with torch.inference_mode():
             expected = [model(**batch) for batch in batches]
         if int8:
-            return _compare_int8(model, info, labels, outputs, expected, path)
-        return _compare(outputs, expected, path)
-    except LTPError:
-        path.unlink()
-        raise
+            line = _compare_int8(model, info, labels, outputs, expected, path)
+        else:
+            line = _compare(outputs, expected, path)
+        os.replace(unchecked, path)
+        return line
+    finally:
+        unchecked.unlink(missing_ok=True)
 
 
 def _compare(outputs: Sequence[Sequence[np.ndarray]], expected: Sequence[LTPOutput], path: Path) -> str:

@@ -59,7 +59,7 @@ def threshold_for(scores: np.ndarray, count: int, old: np.ndarray) -> np.ndarray
     if below < old <= least:
         return old
     if np.isinf(least):
-        least = 2 * below  # to lie above all
+        least = below + max(abs(below), 1e-3)  # to lie above all
     return np.asarray((least + below) / 2 if np.isfinite(below) else least, np.float32)
 
 

@@ -78,11 +78,17 @@ class PruningAttention:
         return context
 
     def attend_first(self, query: str, projected: str, layer: int) -> str:
-        """First tokens' queries (B, H), keys and values (T, 2H) of a layer that drops none -> their context (B, H)."""
+        """First tokens' queries (B, H), keys and values (T, 2H) -> their context (B, H).
+
+        For a layer whose decision needs no scores: it drops none, or all that may be dropped, which leave the counts.
+        """
         head_size = self.hidden_size // self.heads
         queries = self.graph("Reshape", query, int64_array(-1, self.heads, 1, head_size))  # (B, A, 1, D)
         key, value = self._split_heads(projected, 2)
-        return self._context(self._probabilities(queries, key, layer, first_only=True), value)
+        context = self._context(self._probabilities(queries, key, layer, first_only=True), value)
+        if self.rule.is_active(layer):
+            self._remove_all_but(self.graph("And", self._never_dropped(), self.padding.valid))
+        return context
 
     def _split_heads(self, projected: str, parts: int) -> list[str]:
         """(T, parts · H) -> each part (B, A, N, D)."""
@@ -151,12 +157,17 @@ class PruningAttention:
         median = graph("GatherElements", ascending, graph("Unsqueeze", middle, int64_array(1)), axis=1)  # (B, 1)
         return graph("Sub", logs, median)
 
+    def _never_dropped(self) -> str:
+        """(N,) or (B, N) bool: the first tokens, or those that are protected; padding may be among them."""
+        graph, columns = self.graph, self.padding.columns
+        if self.protected is None:
+            return graph("Equal", columns, np.int64(0))
+        return graph("Less", columns, graph("Unsqueeze", self.protected, int64_array(1)))
+
     def _passes_rule(self, probabilities: str, value: str, layer: int) -> str:
         """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
-        first = graph("Equal", padding.columns, np.int64(0))  # (N,)
-        if self.protected is not None:  # (B, N)
-            first = graph("Less", padding.columns, graph("Unsqueeze", self.protected, int64_array(1)))
+        first = self._never_dropped()
         if rule.keeps_first_only(layer):
             return first
         received = self._received(probabilities, value, layer)

@@ -11,6 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ltp.export.session import run_session, session
+from ltp.models.embedding import require_tokens
 
 
 class OnnxClassifier(nn.Module):
@@ -27,8 +28,12 @@ class OnnxClassifier(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
         return_dict: Any = None,
     ) -> SequenceClassifierOutput:  # fmt: skip
-        """Padded sentences (B, N) -> an output with ``logits`` (B, C)."""
+        """Padded sentences (B, N) -> an output with ``logits`` (B, C).
+
+        Raises LTPError for a sentence without a real token, which the file does not notice.
+        """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        require_tokens(mask.sum(1))
         batch = {"input_ids": input_ids.cpu(), "attention_mask": mask.cpu()}
         if token_type_ids is not None:
             batch["token_type_ids"] = token_type_ids.cpu()

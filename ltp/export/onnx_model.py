@@ -177,7 +177,7 @@ class _Weights:
         last, width = self.model.layers - 1, self.config.hidden_size
         first = graph("Gather", hidden, attention.sequence_starts)
         entering = self._entering(graph, hidden, modules, name)
-        if attention.rule.is_active(last):
+        if attention.rule.needs_scores(last):
             return attention.attend_last(self._project(graph, entering, modules, name), last), first
         entering_first = graph("Gather", entering, attention.sequence_starts)
         query = self.linear(graph, entering_first, f"{name}.query", *modules.qkv, rows=slice(width))

@@ -2,3 +2,5 @@
 
 Imports results, settings, common; knows nothing of Trainer, command line or Snakemake.
 """
+
+import transformers  # noqa: F401 - first: the end of its import imports the models, which may not be half-way then

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from ltp.common.errors import LTPError
 from ltp.models import flops
+from ltp.models.embedding import protected_lengths
 from ltp.models.modeling import LTPPreTrainedModel
-from ltp.models.quantiles import Quantiles
+from ltp.models.quantiles import ABOVE_ALL, Quantiles
 from ltp.models.schedule import shares_for
 
 Batch = Mapping[str, Tensor]
 TOLERANCE = 0.001  # of the share of the FLOPs
+NEARLY = 0.02  # likewise, where layers keep all their tokens or first ones only: the rounding of a batch
 MAX_EVALUATIONS = 40
 ROUNDING_STEPS = 8  # corrections of keep rates for the rounding to whole tokens
 MAX_STEP = 25.0  # of a logarithm of scores, which range from 1e-9 to some hundreds
@@ -31,33 +33,48 @@ def calibrate(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float
     The tokens that each layer keeps follow :func:`ltp.models.schedule.shares_for`; a top-k model gets these shares as
     its keep rates. Raises LTPError for a model that has neither and for a target that cannot be reached.
     """
-    lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches]).cpu().numpy()
-    sizes = model.sizes
+    lengths, protected = lengths_of(model, batches)
     if model.config.prune_mode == "topk":
-        return _set_keep_rates(model, lengths, sizes, target)
-    keep_shares(model, batches[0], shares_for(target, model.layers, lengths, sizes, model.every_token))
+        return _set_keep_rates(model, lengths, protected, target)
+    shares = shares_for(target, model.layers, lengths, model.sizes, model.every_token, protected)
+    keep_shares(model, batches[0], shares)
     # What costs the target at equal shares in every sentence costs a little else at equal thresholds.
     return shift_to_target(model, batches, target)[1]
 
 
-def _set_keep_rates(model: LTPPreTrainedModel, lengths: np.ndarray, sizes: flops.Sizes, target: float) -> float:
+def lengths_of(model: LTPPreTrainedModel, batches: Sequence[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) tokens of each sentence of the batches, and (B,) how many of them are never dropped."""
+    end = model.config.protected_until
+    lengths = [batch["attention_mask"].sum(1) for batch in batches]
+    protected = [torch.ones_like(each) for each in lengths]
+    if end is not None:
+        protected = [protected_lengths(batch["input_ids"], batch["attention_mask"], end) for batch in batches]
+    return torch.cat(lengths).cpu().numpy(), torch.cat(protected).cpu().numpy()
+
+
+def _set_keep_rates(model: LTPPreTrainedModel, lengths: np.ndarray, protected: np.ndarray, target: float) -> float:
     """Set a top-k model's keep rates for sentences of ``lengths`` (B,) to cost ``target``; returns what they cost."""
 
     def costs(aim: float) -> tuple[float, list[float]]:
-        rates = shares_for(aim, model.layers, lengths, sizes, model.every_token)
+        rates = shares_for(aim, model.layers, lengths, model.sizes, model.every_token, protected)
         # As keep_topk rounds, half to even: what is left of each sentence after each layer (B, L).
-        left = np.minimum.accumulate(np.maximum(np.round(np.outer(lengths, rates)), 1.0), 1)
+        left = np.minimum.accumulate(np.maximum(np.round(np.outer(lengths, rates)), protected[:, None]), 1)
         entered = np.concatenate([lengths[:, None], left[:, :-1]], 1)
-        return flops.summarise(entered, left, lengths, sizes)["relative"], rates
+        return flops.summarise(entered, left, lengths, model.sizes)["relative"], rates
 
-    aim = target
+    aim, (best, model.config.token_keep_rates) = target, costs(target)
+    found = best
     for _ in range(ROUNDING_STEPS):
-        found, rates = costs(aim)
-        if abs(found - target) <= TOLERANCE:
+        if abs(best - target) <= TOLERANCE:
             break
-        aim = min(max(aim + target - found, target / 2), 1.0)
-    model.config.token_keep_rates = rates
-    return found
+        aim = min(aim + target - found, 1.0)
+        try:
+            found, rates = costs(aim)
+        except LTPError:  # no schedule costs as little as would make up for the rounding
+            break
+        if abs(found - target) < abs(best - target):
+            best, model.config.token_keep_rates = found, rates
+    return best
 
 
 @torch.no_grad()
@@ -83,13 +100,14 @@ def keep_shares(model: LTPPreTrainedModel, batch: Batch, shares: Sequence[float]
 def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float) -> tuple[float, float]:
     """Add one constant to all thresholds that depend on scores, so that the sentences cost ``target`` of their FLOPs.
 
-    Returns the constant and the relative FLOPs that it gives, within TOLERANCE where scores lie densely enough. Raises
-    LTPError, with the least or the most that is possible, for a target that no constant reaches.
+    Returns the constant and the relative FLOPs that it gives, within TOLERANCE where scores lie densely enough, or
+    NEARLY where no threshold depends on scores. Raises LTPError, with the least or the most that is possible, for a
+    target that no constant reaches.
     """
     _require_thresholds(model)
     start, rule = model.thresholds().tolist(), model.rule()
     movable = [rule.needs_scores(layer) for layer in range(model.layers)]
-    unit = 1.0 if model.config.pruning().is_relative else max(start)
+    unit = 1.0 if model.config.pruning().is_relative else max([value for value in start if value < ABOVE_ALL] or [1.0])
     ends: dict[bool, tuple[float, float]] = {}  # costs more than the target? -> the last such constant, and its cost
 
     def visit(shift: float) -> None:
@@ -103,7 +121,7 @@ def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target:
     visit(0.0)
     step = 0.05 * unit
     for evaluation in range(MAX_EVALUATIONS):
-        if abs(nearest()[1] - target) <= TOLERANCE:
+        if abs(nearest()[1] - target) <= (TOLERANCE if any(movable) else NEARLY):
             break
         if len(ends) < 2:  # farther out, until the constant lies between
             ((above, (shift, found)),) = ends.items()

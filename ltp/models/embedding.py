@@ -30,9 +30,7 @@ def embed(
     types = None if token_type_ids is None else token_type_ids.reshape(-1).index_select(0, indices)
     hidden = layout.embed(encoder, ids, torch.zeros_like(ids) if types is None else types, positions)
     lengths = count_tokens(seq_ids, input_ids.shape[0])
-    if not lengths.all():
-        row = int((lengths == 0).nonzero()[0])
-        raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
+    require_tokens(lengths)
     protected = None
     if layout.config.protected_until is not None:
         protected = protected_lengths(input_ids, attention_mask, layout.config.protected_until)
@@ -40,6 +38,13 @@ def embed(
     width = input_ids.shape[1] if hidden.is_cuda else None
     factors = None if word_scores is None else word_scores.index_select(0, ids).exp()
     return PackedTokens(hidden, seq_ids, lengths, protected, indices, places, factors, width)
+
+
+def require_tokens(lengths: Tensor) -> None:
+    """Raise LTPError where one of the ``lengths`` (B,) is 0."""
+    if not lengths.all():
+        row = int((lengths == 0).nonzero()[0])
+        raise LTPError(f"attention_mask: row {row} has no real token; expected at least one in each sentence")
 
 
 def protected_lengths(input_ids: Tensor, attention_mask: Tensor, end: int) -> Tensor:

@@ -169,7 +169,7 @@ def load(run: str | Path) -> tuple[LTPPreTrainedModel, PreTrainedTokenizerBase, 
 
 def _pruning_config(run: Path) -> dict[str, Any]:
     """The config of a run or conversion that drops tokens; LTPError says why another directory cannot be explained."""
-    fix = "expected a finished run of ltp, topk or manual"
+    fix = "expected a finished run that prunes"
     if (run / METRICS).is_file():
         metrics = read_metrics(run)
         if metrics["status"] != "complete":

@@ -18,7 +18,7 @@ from ltp.models.pruning import Rule
 from ltp.models.scores import importance
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings
 
-ABOVE_ALL = 2.0  # a mean attention probability that no token reaches
+ABOVE_ALL = 1e6  # an importance that no token reaches: it is at most the sentence's length
 
 
 class Quantiles(Rule):

@@ -135,7 +135,10 @@ class Distillation:
         Raises LTPError for a target that cannot be reached.
         """
         settings = replace(self.settings, flops_target=target, least_flops_target=None)
-        return Budget(trainer.model, self.sample, settings).meet(trainer)
+        try:
+            return Budget(trainer.model, self.sample, settings).meet(trainer)
+        except Diverged as reason:
+            raise LTPError(f"training: {reason}; try another --seed, or more text") from None
 
     def variant(self, model: LTPForSequenceClassification) -> LTPForSequenceClassification:
         """A model of the same weights, shared, with thresholds of its own."""

@@ -32,6 +32,7 @@ from ltp.oneshot.original import Original, load_original
 from ltp.oneshot.screen import card, screen
 from ltp.oneshot.state import RESULT, check_output, fingerprint, move, read_plan, work_folder, write_plan
 from ltp.oneshot.texts import Texts, divide, make_texts
+from ltp.results.run import CHECKPOINT
 from ltp.settings.oneshot import PruneSettings
 from ltp.text.prepare import DataOrigin, write_data
 from ltp.text.types import Table
@@ -40,10 +41,11 @@ from ltp.training.environment import environment
 from ltp.training.evaluation import evaluate
 from ltp.training.model_card import front_matter
 from ltp.training.outputs import as_predictions
+from ltp.training.resuming import last_checkpoint, seconds_trained
 from ltp.training.trainer import LTPTrainer
 
 LOGITS = "answers.safetensors"
-REPORT, DATA = "report.json", "data"
+REPORT, DATA, TRAINING = "report.json", "data", "training"
 EXPORT_TEXTS = 512  # of the training text, saved for `ltp export --int8` to set thresholds on
 FEW_STEPS = 50
 
@@ -136,18 +138,19 @@ class _Call:
         if plan is None:
             plan = self._begin(mark)
         else:
-            self.clock = Clock(self.settings.minutes, plan["seconds"])
+            begun = last_checkpoint(self.folder / TRAINING / CHECKPOINT)
+            self.clock = Clock(self.settings.minutes, plan["seconds"] + (seconds_trained(begun) if begun else 0.0))
             self._say("going on where an earlier call was interrupted")
         train, kept = divide(self.texts, plan["kept"], plan["train"])
         logits = load_file(self.folder / LOGITS)
         train, kept = self._labelled(train, logits["train"]), self._labelled(kept, logits["kept"])
         distillation = Distillation(self.original, train, logits["train"], self._info(), self.settings, plan["look"])
         if "steps" not in plan:
-            plan |= self._measure(distillation, plan)
-            write_plan(self.folder, plan)
+            plan |= self._measure(distillation, plan, len(kept.rows))
+            write_plan(self.folder, plan | {"seconds": self.clock.elapsed})
         shares = ", ".join(f"{100 * target:g} %" for target in self.targets)
         self._say(f"training for {shares} of the FLOPs: {plan['steps']} steps")
-        trainer = distillation.run(plan["steps"], self.folder / "training", {"fingerprint": mark})
+        trainer = distillation.run(plan["steps"], self.folder / TRAINING, {"fingerprint": mark})
         models, points = {}, []
         for target in self.targets:
             self._say(
@@ -191,16 +194,16 @@ class _Call:
         plan = {
             "fingerprint": mark, "seconds": self.clock.elapsed,
             "per_second": (len(kept.rows) + len(train.rows)) / taken,
-            **vars(chosen),
+            **vars(chosen), "look": min(chosen.look, len(train.rows)),
         }  # fmt: skip
         write_plan(self.folder, plan)
         return plan
 
-    def _measure(self, distillation: Distillation, plan: dict[str, Any]) -> dict[str, Any]:
+    def _measure(self, distillation: Distillation, plan: dict[str, Any], kept: int) -> dict[str, Any]:
         """How many training steps fit."""
         self._say("measuring a training step")
         step, thresholds = distillation.measure(self.folder / "probe")
-        after = (plan["kept"] + SPEED_PASSES * plan["timed"]) / plan["per_second"] + thresholds
+        after = (kept + SPEED_PASSES * plan["timed"]) / plan["per_second"] + thresholds
         seconds = self.clock.left - len(self.targets) * after
         return {"steps": steps_that_fit(len(distillation.rows), seconds, step), "step_seconds": step}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import tempfile
@@ -11,12 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import transformers
 
 import ltp
-from ltp.common.errors import LTPError
+from ltp.common.errors import LTPError, UnwritableError
 from ltp.common.io import canonical_sha256, plain, shown, write_json
 from ltp.common.locks import exclusive
 from ltp.oneshot.original import Original
@@ -36,7 +38,7 @@ def check_output(output: Path) -> None:
 
 @contextlib.contextmanager
 def work_folder(output: Path | None) -> Iterator[Path]:
-    """The folder to work in. It stays where the call is interrupted, and goes where it ends, or fails for good."""
+    """The folder to work in. It stays where the call is interrupted or the disk is full, and goes where it fails."""
     if output is None:
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
@@ -45,6 +47,8 @@ def work_folder(output: Path | None) -> Iterator[Path]:
     with exclusive(folder):
         try:
             yield folder
+        except UnwritableError:
+            raise
         except LTPError:
             _clear(folder)
             raise
@@ -72,8 +76,9 @@ def fingerprint(original: Original, texts: Texts, settings: PruneSettings) -> st
         for name, value in original.model.state_dict().items()
     }
     rows = pd.util.hash_pandas_object(texts.frame, index=False).tolist()
+    tokens = hashlib.sha256(np.concatenate(texts.rows.with_format("numpy")["input_ids"]).tobytes()).hexdigest()
     versions = [ltp.__version__, torch.__version__, transformers.__version__]
-    content = [weights, rows, texts.max_length, asdict(settings), versions, str(original.model.config)]
+    content = [weights, rows, tokens, texts.max_length, asdict(settings), versions, str(original.model.config)]
     return canonical_sha256(plain(content))
 
 

@@ -30,7 +30,8 @@ NAME = "answers"  # the task: to answer as the original does
 TEXT, PAIR = ("text",), ("text", "text_pair")
 MIN_TEXTS = 200  # different ones: enough to set thresholds on one half and to report on the other within some points
 MIN_TOKENS = 8  # a text, on average: of fewer there is nothing to drop
-MIN_QUERIES = 10  # of a reranker's text
+MIN_QUERIES = 10  # of a reranker's text, with several candidates each
+MAX_CANDIDATES = 100  # of a query that are looked at
 MAX_TEXTS = 50_000  # that are looked at
 
 
@@ -39,7 +40,8 @@ class Texts:
     """Tokenised texts in random order, and what they are.
 
     ``frame`` has the text of each row, and its true ``label`` where there are labels; ``rows`` is the same tokenised,
-    with a column ``length``. ``max_length`` is where texts are cut.
+    with a column ``length``. ``max_length`` is where texts are cut. ``ranked``: this is text for a reranker, several
+    candidates for each query.
     """
 
     task: Task
@@ -47,14 +49,12 @@ class Texts:
     rows: datasets.Dataset
     max_length: int
     labelled: bool
+    ranked: bool = False
 
     @property
     def queries(self) -> np.ndarray | None:
         """(N,) the number of each row's query; None unless this is text for a reranker."""
-        if not (self.task.kind == "regression" and self.task.is_pair):
-            return None
-        codes, _ = self.frame["text"].factorize()
-        return np.asarray(codes) if len(set(codes)) < len(codes) else None
+        return np.asarray(self.frame["text"].factorize()[0]) if self.ranked else None
 
     def take(self, indices: Any) -> Texts:
         """Some of the texts, in the given order."""
@@ -112,26 +112,34 @@ def make_texts(original: Original, table: Table, settings: PruneSettings) -> Tex
         raise LTPError(f"max_length: {settings.max_length} is more than the {limit} tokens that {original.name} takes")
     max_length, labelled = settings.max_length or limit, settings.label_column is not None
     frame = _clean(table, task, original) if labelled else clean_text(table, task)
-    frame = frame[~keys(frame).duplicated()]
+    frame = frame[~keys(frame).duplicated()].sample(frac=1.0, random_state=settings.seed)
+    ranked = task.kind == "regression" and task.is_pair and _mostly_candidates(frame)
+    if ranked:
+        frame = frame[frame.groupby("text").cumcount() < MAX_CANDIDATES]
     if len(frame) < MIN_TEXTS:
         raise LTPError(
             f"{table.name}: {len(frame)} different texts; expected at least {MIN_TEXTS}, to set thresholds on some and "
             "report on others"
         )
-    frame = frame.sample(n=min(len(frame), MAX_TEXTS), random_state=settings.seed).reset_index(drop=True)
+    frame = frame.head(MAX_TEXTS).reset_index(drop=True)
     if task.is_pair:
         _check_room(frame, task, original, max_length, table.name)
     with_types = task.is_pair and (getattr(original.model.config, "type_vocab_size", 1) or 1) > 1
     unlabelled = frame.drop(columns="label") if labelled else frame
     rows = to_dataset(tokenise(unlabelled, original.tokenizer, max_length, with_types, table.name, task))
-    texts = Texts(task, frame, rows, max_length, labelled)
+    texts = Texts(task, frame, rows, max_length, labelled, ranked)
     _check_lengths(texts, original, settings, table.name)
-    if texts.queries is not None and (found := len(set(texts.queries))) < MIN_QUERIES:
+    if ranked and (found := int((frame["text"].value_counts() > 1).sum())) < MIN_QUERIES:
         raise LTPError(
-            f"{table.name}: {found} different texts in {task.text_columns[0]}; expected at least {MIN_QUERIES} "
-            "queries, to learn from some and report on others"
+            f"{table.name}: {found} texts in {task.text_columns[0]} with several in {task.text_columns[1]}; expected "
+            f"at least {MIN_QUERIES} such queries, to learn from some and report on others"
         )
     return texts
+
+
+def _mostly_candidates(frame: pd.DataFrame) -> bool:
+    """Whether most rows share their first text with another one, as the candidates of a query do."""
+    return bool(frame["text"].duplicated(keep=False).mean() > 0.5)
 
 
 def _clean(table: Table, task: Task, original: Original) -> pd.DataFrame:
@@ -193,13 +201,17 @@ def least_flops(texts: Texts, original: Original, protect: str) -> float:
 def divide(texts: Texts, kept: int, train: int) -> tuple[Texts, Texts]:
     """Texts to train on, and others to report on; a query's candidates stay together.
 
-    The numbers are at most what there is; with queries, ``kept`` counts rows, and whole queries are taken.
+    The numbers are at most what there is. With queries, whole ones are taken until there are ``kept`` rows, and
+    MIN_QUERIES / 2 of several candidates; as many are left to train on.
     """
     queries = texts.queries
     if queries is None:
         return texts.take(range(kept, kept + train)), texts.take(range(kept))
     first = np.unique(queries, return_index=True)[1]
     order = queries[np.sort(first)]  # queries in the random order of the rows
-    sizes = np.bincount(queries)[order].cumsum()
-    aside = np.isin(queries, order[: min(int(np.searchsorted(sizes, kept)) + 1, len(order) - 1)])
+    sizes = np.bincount(queries)[order]
+    several, half = (sizes > 1).cumsum(), MIN_QUERIES // 2
+    enough = max(int(np.searchsorted(sizes.cumsum(), kept)), int(np.searchsorted(several, half))) + 1
+    most = int(np.searchsorted(several, several[-1] - half, side="right"))
+    aside = np.isin(queries, order[: min(enough, most)])
     return texts.take(np.flatnonzero(~aside)[:train]), texts.take(np.flatnonzero(aside))

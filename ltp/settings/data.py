@@ -35,12 +35,12 @@ class DataSettings:
         "each is that of an equal part of the texts, drawn at random; unset: max_length",
         minimum=4,
     )
-    train_examples: int | None = described(None, "training examples to use; unset: all", minimum=1)
+    train_examples: int | None = described(None, "training examples to use, at most; unset: all", minimum=1)
     validation_examples: int | None = described(
-        None, "validation examples; unset: all there are, or a tenth of text that is split here", minimum=1
+        None, "validation examples, at most; unset: all there are, or a tenth of text that is split here", minimum=1
     )
     test_examples: int | None = described(
-        None, "test examples; unset: all there are, or a tenth of text that is split here", minimum=1
+        None, "test examples, at most; unset: all there are, or a tenth of text that is split here", minimum=1
     )
     test: str | None = described(
         None,

@@ -51,7 +51,7 @@ def split_examples(source: Source, settings: DataSettings) -> tuple[Task, Frames
     frames = {split: checked(source.tables[name], task) for split, name in _wanted(selection, labelled, task).items()}
     for split in ("test", "test_mismatched"):
         if split in frames:
-            frames[split] = _limit(frames[split], split, settings.test_examples, settings)
+            frames[split] = _limit(frames[split], settings.test_examples, settings)
     divide = _from_given if "validation" in frames else _from_one_piece
     frames, notes = divide(frames, selection, task, settings)
     _expect_classes(frames["train"], task)
@@ -103,11 +103,10 @@ def _from_one_piece(
     if "group" in whole:
         return frames | _cut_groups(whole, sizes, task, settings), notes
     sizes["train"] = settings.train_examples or max(1, len(whole) - sum(sizes.values()))
+    share = min(1.0, len(whole) / sum(sizes.values()))  # of less text than was asked for, each split gets its share
+    sizes = {name: max(1, int(share * size)) for name, size in sizes.items()}
     if sum(sizes.values()) > len(whole):
-        listed = " + ".join(f"{size} {name}" for name, size in sizes.items())
-        raise LTPError(
-            f"train_examples: {listed} asked, task {task.name} has {len(whole)} different texts; ask for fewer of them"
-        )
+        raise LTPError(f"task {task.name}: has {len(whole)} different texts; expected one at least for each split")
     parts = cut(strata(whole["label"], task.kind), list(sizes.values()), settings.split_seed)
     return frames | {name: whole.iloc[part] for name, part in zip(sizes, parts, strict=True)}, notes
 
@@ -139,11 +138,10 @@ def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettin
                 "text, or set test: validation"
             )
         validation, test = validation.iloc[first], validation.iloc[second]
-        test = _limit(test, "test", settings.test_examples, settings)
-    validation = _limit(validation, "validation", settings.validation_examples, settings)
+        test = _limit(test, settings.test_examples, settings)
+    validation = _limit(validation, settings.validation_examples, settings)
     whole = frames["train"]
-    size = settings.train_examples or len(whole)
-    _expect_enough("train", size, len(whole), task)
+    size = min(settings.train_examples or len(whole), len(whole))
     rng = np.random.default_rng([settings.split_seed, len(SPLITS)])
     train = whole.iloc[take(strata(whole["label"], task.kind), np.arange(len(whole)), size, rng)[0]]
     frames = frames | {"train": train, "validation": validation, "test": validation if test is None else test}
@@ -153,22 +151,12 @@ def _from_given(frames: Frames, selection: str, task: Task, settings: DataSettin
     return frames, {"texts_shared_with_train": shared}
 
 
-def _limit(frame: pd.DataFrame, split: str, asked: int | None, settings: DataSettings) -> pd.DataFrame:
-    """As many examples of a split as are asked for, stratified, in their order."""
-    task = settings.get_task()
-    size = asked or len(frame)
-    _expect_enough(split, size, len(frame), task)
-    (part,) = cut(strata(frame["label"], task.kind), [size], settings.split_seed)
+def _limit(frame: pd.DataFrame, asked: int | None, settings: DataSettings) -> pd.DataFrame:
+    """As many examples of a split as are asked for, or all if there are no more; stratified, in their order."""
+    size = min(asked or len(frame), len(frame))
+    (part,) = cut(strata(frame["label"], settings.get_task().kind), [size], settings.split_seed)
     part.sort()
     return frame.iloc[part]
-
-
-def _expect_enough(split: str, asked: int, there: int, task: Task) -> None:
-    if asked > there:
-        key = f"{split.removesuffix('_mismatched')}_examples"
-        raise LTPError(
-            f"{key}: {asked} asked, the {split} split of task {task.name} has {there}; ask for fewer, or leave it unset"
-        )
 
 
 def _expect_classes(train: pd.DataFrame, task: Task) -> None:

@@ -6,13 +6,13 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from transformers import TrainerCallback
 
-from ltp.models.calibration import calibrate
+from ltp.models.calibration import calibrate, lengths_of
 from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.schedule import shares_for
 from ltp.settings.training import TrainingSettings
+from ltp.training.callbacks import Diverged
 from ltp.training.evaluation import compute_in_fp32
 from ltp.training.sample import batches, sample
 
@@ -36,12 +36,13 @@ class Budget:
         self.target = settings.flops_target or 1.0
         self.least = settings.least_flops_target or self.target
         self.examples = sample(split, SENTENCES, settings.seed)
-        self.lengths = np.array([len(example["input_ids"]) for example in self.examples])
+        self.lengths, self.protected = lengths_of(model, batches(model, self.examples))
         self.shares(self.least)
 
     def shares(self, target: float) -> list[float]:
         """(L,) share of its tokens that each layer leaves, for the sample to cost ``target``."""
-        return shares_for(target, self.model.layers, self.lengths, self.model.sizes, self.model.every_token)
+        model = self.model
+        return shares_for(target, model.layers, self.lengths, model.sizes, model.every_token, self.protected)
 
     def draw(self, step: int) -> float:
         """The target of a step: evenly distributed on a logarithmic scale, the same whenever seed and step are."""
@@ -51,10 +52,12 @@ class Budget:
     def meet(self, trainer: LTPTrainer) -> dict[str, Any]:
         """Set the thresholds for the target, in fp32, as the model is evaluated; what metrics.json records of it.
 
-        ``reached`` are the sample's FLOPs.
+        ``reached`` are the sample's FLOPs. Raises Diverged where weights are no finite numbers.
         """
         self.model.train_on_shares(None)
         compute_in_fp32(trainer)
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise Diverged("the weights became no finite numbers")
         reached = calibrate(self.model, batches(self.model, self.examples), self.target)
         least = {} if self.least == self.target else {"least": self.least}
         return {"target": self.target, **least, "reached": reached}

@@ -50,7 +50,7 @@ def _is_complete(checkpoint: Path) -> bool:
 def prepare_state(output: Path, metadata: Mapping[str, Any]) -> None:
     """Remove checkpoints of other settings, data or another parent; write down those of this run for the next start.
 
-    The device may be another one: a training goes on wherever it is started again.
+    Device and number of threads may be others: a training goes on wherever it is started again.
     """
     state = output / CHECKPOINT
     if _anywhere(_begun(state)) == _anywhere(_plain(metadata)) and last_checkpoint(state):
@@ -91,8 +91,9 @@ def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _anywhere(metadata: Any) -> Any:
-    """Without the device, which may change between the legs of a training."""
+    """Without device and threads, which may change between the legs of a training."""
     if isinstance(metadata, dict) and isinstance(metadata.get("environment"), dict):
-        environment = {k: v for k, v in metadata["environment"].items() if k not in ("device", "device_name")}
+        local = ("device", "device_name", "threads")
+        environment = {name: value for name, value in metadata["environment"].items() if name not in local}
         return metadata | {"environment": environment}
     return metadata

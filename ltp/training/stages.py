@@ -61,20 +61,20 @@ def train(stage: Stage) -> dict[str, Any]:
     model = load_model(stage, start, info)
     metadata["settings"] |= asdict(model.config.pruning())
     metadata["teacher"], logits = load_teacher(stage, info)
+    budget = None if settings.flops_target is None else Budget(model, splits["train"], settings)
+    trainer = make_trainer(model, splits["train"], info, output / CHECKPOINT, settings, logits, STAGE_SEEDS[stage.name])
+    if settings.tensorboard:
+        trainer.add_callback(tensorboard_logs(output / TENSORBOARD))
     if distributed.is_main():  # every check has passed: what an earlier run left may go
         remove_results(output)
         prepare_state(output, metadata)
     distributed.wait()
-    budget = None if settings.flops_target is None else Budget(model, splits["train"], settings)
     resume = last_checkpoint(output / CHECKPOINT)
     earlier = seconds_trained(resume) if resume else 0.0
-    trainer = make_trainer(model, splits["train"], info, output / CHECKPOINT, settings, logits, STAGE_SEEDS[stage.name])
     if not resume:  # whose checkpoint has them
         learn_words(model, splits["train"], settings.seed)
     if budget:
         trainer.add_callback(budget.callback())
-    if settings.tensorboard:
-        trainer.add_callback(tensorboard_logs(output / TENSORBOARD))
     train_started = time.monotonic()
     try:
         if settings.epochs:

@@ -21,7 +21,7 @@ onnx = pytest.importorskip("onnx", reason="the extra `onnx` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 
 from ltp.export import export, onnx_model  # noqa: E402
-from ltp.settings.pruning import PruningSettings  # noqa: E402
+from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings  # noqa: E402
 
 MODES = [*tiny.PRUNING, "none"]
 
@@ -141,10 +141,19 @@ def test_the_last_layer_computes_first_tokens_only(kind, mode):
     rows, last, tokens = product_rows(model, batch), model.layers - 1, int(batch["attention_mask"].sum())
     assert rows["layer0.qkv"] == tokens
     assert {rows[f"layer{last}.{name}"] for name in ("attention", "intermediate", "output")} == {5}
-    if model.rule().is_active(last):
+    if model.rule().needs_scores(last):
         assert 5 < rows[f"layer{last}.qkv"] <= tokens
     else:
         assert rows[f"layer{last}.query"] == 5 and rows[f"layer{last}.kv"] == tokens
+
+
+def test_a_last_layer_that_keeps_first_tokens_only_computes_no_others():
+    model = tiny.scored_model("bert", "relative", "absolute_threshold").float()
+    model.set_thresholds([KEEP_ALL] * 3 + [KEEP_FIRST])
+    batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))
+    rows = product_rows(model, batch | {"token_type_ids": torch.zeros_like(batch["input_ids"])})
+    assert rows["layer3.query"] == 5 and rows["layer3.kv"] == 35
+    assert assert_same(model, runtime_of(model), batch).ffn_tokens[:, 3].tolist() == [1] * 5
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
@@ -233,11 +242,13 @@ def test_a_file_that_answers_otherwise_is_not_kept(tiny_study, tmp_path, monkeyp
     monkeypatch.setattr(onnx_model, "build", wrong)
     with pytest.raises(LTPError, match=r"keeps other tokens than PyTorch in .* not kept"):
         export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
-    assert not (tmp_path / "out/model.onnx").exists()
+    assert not list((tmp_path / "out").glob("*.onnx*")) and not list((tmp_path / "out").glob(".*"))
+    (tmp_path / "out/model.onnx").write_bytes(b"of an earlier export")
     # A model of its own kind of wrong: the same tokens, other logits.
     monkeypatch.setattr(onnx_model, "build", lambda model: right(_louder(model)))
     with pytest.raises(LTPError, match=r"from PyTorch's, expected at most 0\.0001; not kept"):
         export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
+    assert (tmp_path / "out/model.onnx").read_bytes() == b"of an earlier export"
 
 
 def _louder(model):

@@ -68,3 +68,9 @@ def test_a_threshold_lies_between_the_scores_that_it_separates(count, old, expec
     found = threshold_for(scores, count, np.float32(old))
     assert float(found) == pytest.approx(expected)
     assert (scores >= found).sum() == min(count, 5)
+
+
+@pytest.mark.parametrize("scores", [[-0.7, -0.49], [-2.0, 0.0], [0.3, 1.5]])
+def test_a_threshold_above_all_scores_is_above_logarithms_too(scores):
+    found = threshold_for(np.array(scores, np.float32), 0, np.float32(-9.0))
+    assert (np.array(scores, np.float32) < found).all()

@@ -9,12 +9,16 @@ from helpers.tiny import KINDS, PRUNING, base_model, batch, sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltp.models.calibration import calibrate, measure
+from ltp.common.errors import LTPError
+from ltp.models.calibration import calibrate, lengths_of, measure
 from ltp.models.embedding import protected_lengths
+from ltp.models.flops import Sizes
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.schedule import cost, shares_for
 from ltp.settings.pruning import PruningSettings
 
 END = 2  # the helper's sentences have no such token
+SIZES = Sizes(32, 64)
 RELATIVE = PruningSettings(scoring_mode="relative")
 
 
@@ -74,6 +78,36 @@ def test_thresholds_are_set_for_what_the_protected_leave():
     inputs = [pairs([30, 24, 28, 33], [4, 3, 5, 2])]
     assert calibrate(model, inputs, 0.6) == pytest.approx(0.6, abs=0.05)
     assert measure(model, inputs) == pytest.approx(0.6, abs=0.05)
+
+
+@given(
+    st.floats(0.1, 1.0), st.integers(1, 16),
+    st.lists(st.tuples(st.integers(2, 200), st.floats(0.0, 1.0)), min_size=1, max_size=6),
+)  # fmt: skip
+def test_shares_cost_the_target_with_the_protected_tokens(target, layers, shapes):
+    lengths = np.array([length for length, _ in shapes])
+    protected = np.array([max(1, round(share * length)) for length, share in shapes])
+    least = cost([0.0] * layers, lengths, SIZES, protected=protected)
+    try:
+        shares = shares_for(target, layers, lengths, SIZES, protected=protected)
+    except LTPError as error:
+        assert target < least and f"{least:.3f} of the FLOPs" in str(error)
+        return
+    assert cost(shares, lengths, SIZES, protected=protected) == pytest.approx(target, abs=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "layers"), [("absolute_threshold", 4), ("absolute_threshold", 12), ("topk", 12)])
+def test_what_is_possible_is_met_where_much_is_protected(mode, layers):
+    """Two fifths of each text: without them in the schedule, half of the layers would have had nothing to drop."""
+    pruning = PruningSettings(prune_mode=mode, scoring_mode="relative")
+    model = protecting("bert", pruning, layers=layers).eval()
+    inputs = [pairs([30, 24, 28, 33], [11, 9, 10, 12]) for _ in range(2)]
+    lengths, protected = lengths_of(model, inputs)
+    assert protected.tolist() == [12, 10, 11, 13] * 2
+    least = cost([0.0] * layers, lengths, model.sizes, protected=protected)
+    for target in (least + 0.05, 0.6, 0.9):
+        assert calibrate(model, inputs, target) == pytest.approx(target, abs=0.025)
+        assert measure(model, inputs) == pytest.approx(target, abs=0.025)
 
 
 def test_the_config_keeps_it_and_the_plain_model_does_not_get_it(tmp_path):

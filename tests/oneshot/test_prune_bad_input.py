@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
+from dataclasses import replace
 
 import pytest
 from helpers.one_call import save_classifier, some_pairs, some_texts
@@ -16,6 +19,10 @@ import ltp
 from ltp.cli.main import main
 from ltp.common.errors import LTPError
 from ltp.oneshot import speed
+from ltp.oneshot.original import load_original
+from ltp.oneshot.state import fingerprint
+from ltp.oneshot.texts import make_texts, read_table
+from ltp.settings.oneshot import PruneSettings
 
 
 def write(path, columns, rows, encoding="utf-8"):
@@ -133,7 +140,7 @@ def test_too_few_queries(tmp_path, capsys):
     folder = save_classifier(tmp_path / "reranker", labels=1)
     path = write(tmp_path / "pairs.csv", ["query", "passage"], some_pairs(4, 60))
     line = refused(capsys, tmp_path, folder, f"--text={path}", "--text-columns", "query", "passage")
-    assert "pairs.csv: 4 different texts in query; expected at least 10 queries" in line
+    assert "pairs.csv: 4 texts in query with several in passage; expected at least 10 such queries" in line
 
 
 @pytest.mark.parametrize(
@@ -200,6 +207,29 @@ def test_a_call_of_other_settings_starts_anew(classifier, text_file, tmp_path, m
     assert "going on" not in capsys.readouterr().err
     (point,) = json.loads((tmp_path / "out/report.json").read_text())["points"]
     assert point["target"] == 0.7
+
+
+def test_a_full_disk_costs_no_work(classifier, text_file, tmp_path, monkeypatch, capsys):
+    command = ["prune", str(classifier), f"--text={text_file}", f"--output={tmp_path}/out", "--minutes=0.2"]
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(*arguments):
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ltp.oneshot.prune.card", lambda *arguments: patch.setattr(os, "fsync", write) or "")
+        assert main(command) == 1
+    assert "cannot be written (No space left on device); make room" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "going on where an earlier call was interrupted" in capsys.readouterr().err
+
+
+def test_other_tokens_of_the_same_text_start_anew(classifier, text_file, tmp_path):
+    original, settings = load_original(str(classifier), None), PruneSettings()
+    texts = make_texts(original, read_table(text_file, settings), settings)
+    other = replace(texts, rows=texts.rows.map(lambda row: {"input_ids": row["input_ids"][::-1]}))
+    assert fingerprint(original, texts, settings) == fingerprint(original, texts, settings)
+    assert fingerprint(original, texts, settings) != fingerprint(original, other, settings)
 
 
 def test_a_call_that_fails_leaves_nothing(classifier, text_file, tmp_path, monkeypatch, capsys):

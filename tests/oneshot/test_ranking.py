@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.one_call import save_classifier, some_pairs
 from hypothesis import given
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 import ltp
 from ltp.cli.main import main
 from ltp.oneshot import ranking
+from ltp.oneshot.texts import MIN_QUERIES, Texts, divide
+from ltp.settings.tasks import Task
 
 
 def test_figures_by_hand():
@@ -82,6 +86,28 @@ def test_rankings_are_compared_by_query(reranker):
     assert point["kept"] == 108 and point["flops"] == pytest.approx(0.6, abs=0.04)
     for name in ("Kendall's τ", "same first candidate", "NDCG@10 × 100", "MRR@10 × 100"):
         assert name in screen
+
+
+def test_pairs_whose_first_text_hardly_repeats_are_no_rankings(tmp_path):
+    folder = save_classifier(tmp_path / "similarity", labels=1)
+    pairs = [(f"{first} n{number}", second) for number, (first, second) in enumerate(some_pairs(110, 2))]
+    pairs += [(pairs[0][0], pairs[1][1]), (pairs[2][0], pairs[3][1])]
+    result = ltp.prune(str(folder), None, pairs, flops=0.6, minutes=0.1)
+    (found,) = result.report["points"][0]["agreement"]
+    assert found["name"].startswith("Pearson")
+
+
+@given(st.lists(st.integers(1, 40), min_size=12, max_size=40), st.integers(1, 400), st.integers(0, 5))
+def test_both_parts_have_queries_with_several_candidates(sizes, kept, seed):
+    sizes += [2] * 10
+    queries = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rows = datasets.Dataset.from_dict({"length": [8] * len(queries)})
+    frame = pd.DataFrame({"text": queries.astype(str), "text_pair": np.arange(len(queries)).astype(str)})
+    train, aside = divide(Texts(Task("answers"), frame, rows, 8, False, ranked=True), kept, 10**6)
+    assert len(train.rows) + len(aside.rows) == len(queries)
+    assert not set(train.frame["text"]) & set(aside.frame["text"])
+    for part in (train, aside):
+        assert len(list(ranking.candidates(part.queries))) >= MIN_QUERIES // 2
 
 
 def test_no_query_is_both_learned_from_and_reported_on(reranker):

@@ -215,7 +215,6 @@ def test_labels_are_read_off_the_training_text(tmp_path, labels, expected):
         ({"label": ""}, {"kind": "regression"}, "row 3: label is missing"),
         ({"label": "nan"}, {"kind": "regression"}, "row 3: label is 'nan', expected a number"),
         ({}, {"labels": ["0", "1", "2"]}, "labels: no training example of task reviews is labelled 2"),
-        ({}, {"train_examples": 58, "test_examples": 3}, "58 train asked, task reviews has 60 different texts"),
         ({}, {"test": "half"}, "test: 'half' needs a labelled validation split, task reviews has train"),
         ({}, {"test": "given"}, "test: 'given' needs a labelled test split, task reviews has train"),
     ],
@@ -240,14 +239,28 @@ def test_a_validation_label_that_training_lacks_is_refused(tmp_path):
     assert f"{tmp_path.name}/dev.csv, row 5: label is '3', expected one of 0, 1" in refusal(tmp_path)
 
 
-def test_more_examples_than_a_given_split_has_are_refused(tmp_path):
+def sizes(path: Path, **asked: int) -> dict[str, int]:
+    """How many examples each split gets."""
+    wish = DataSettings(**REVIEWS, path=str(path), **asked)
+    return {name: len(frame) for name, frame in split_examples(read_source(wish, wish.get_task()), wish)[1].items()}
+
+
+def test_of_less_text_than_was_asked_for_all_is_used(tmp_path):
     for stem in ("train", "dev"):
         write(tmp_path / f"{stem}.csv", FRAME)
-    assert "validation_examples: 4 asked, the validation split of task reviews has 3" in refusal(
-        tmp_path, validation_examples=4
+    found = sizes(tmp_path, train_examples=7, validation_examples=4, test_examples=9)
+    assert found == {"train": 6, "validation": 3, "test": 3}
+
+
+def test_of_less_text_in_one_piece_each_split_gets_its_share(tmp_path):
+    rows = [(f"{text} {number}", label) for number in range(10) for text, label in FRAME.to_numpy()]
+    path = write(tmp_path / "a.csv", pd.DataFrame(rows, columns=FRAME.columns))
+    assert sizes(path, train_examples=70, validation_examples=20, test_examples=10) == {
+        "train": 42, "validation": 12, "test": 6,
+    }  # fmt: skip
+    assert "has 2 different texts; expected one at least for each split" in refusal(
+        write(tmp_path / "b.csv", FRAME.iloc[:2])
     )
-    assert "test_examples: 9 asked, the test split of task reviews has 3" in refusal(tmp_path, test_examples=9)
-    assert "train_examples: 7 asked, the train split of task reviews has 6" in refusal(tmp_path, train_examples=7)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,7 @@ from ltp.training.budget import Budget
 from ltp.training.sample import learn_words
 from ltp.training.stage import Stage
 from ltp.training.stages import train
+from ltp.training.trainer import LTPTrainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHARED = TrainingSettings(learning_rate=1e-3, batch_size=8, epochs=4, flops_target=0.8, least_flops_target=0.5)
@@ -112,10 +114,13 @@ def test_the_papers_score_takes_a_target_too(tiny_study, tmp_path):
     assert hard["budget"]["reached"] == pytest.approx(0.6, abs=0.03)
 
 
-def test_what_does_not_fit_is_refused(converted, tiny_study, tmp_path):
+def test_what_does_not_fit_is_refused(converted, shared, tiny_study, tmp_path):
     data = tiny_study.data
-    low = replace(SHARED, least_flops_target=0.05)
-    assert "0.05 cannot be reached" in refusal("soft", "budget", str(converted), data, tmp_path / "low", low)
+    low, finished = replace(SHARED, least_flops_target=0.05), tmp_path / "low"
+    shutil.copytree(shared, finished)
+    with pytest.raises(LTPError, match=r"0\.05 cannot be reached"):
+        train(Stage("soft", "budget", str(converted), data, finished, low))
+    assert verify_run(finished) == []  # what was refused removes nothing
     base = replace(FIXED, epochs=1)
     assert "base stage drops no tokens" in refusal("base", "dense", str(tiny_study.encoder), data, tmp_path / "b", base)
     with pytest.raises(LTPError, match=r"lambda: 0\.1 with flops_target: 0\.5; expected one of them"):
@@ -123,6 +128,21 @@ def test_what_does_not_fit_is_refused(converted, tiny_study, tmp_path):
     for target in (0.4, None):
         with pytest.raises(LTPError, match=rf"least_flops_target: 0\.5 with flops_target: {target}; expected a"):
             TrainingSettings(least_flops_target=0.5, flops_target=target)
+
+
+def test_weights_that_are_no_numbers_are_seen_without_a_logged_loss(converted, tiny_study, tmp_path, monkeypatch):
+    step = LTPTrainer.training_step
+
+    def broken(trainer, model, *arguments, **options):
+        loss = step(trainer, model, *arguments, **options)
+        with torch.no_grad():
+            model.classifier.bias.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(LTPTrainer, "training_step", broken)
+    settings = replace(FIXED, epochs=0.2)  # too few steps for a logged loss
+    found = train(Stage("hard", "budget", str(converted), tiny_study.data, tmp_path / "run", settings))
+    assert found["status"] == "diverged" and found["reason"] == "the weights became no finite numbers"
 
 
 @pytest.mark.parametrize(("stage", "settings"), [("soft", SHARED), ("hard", FIXED)])

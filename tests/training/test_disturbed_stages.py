@@ -113,6 +113,15 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny_study, tmp_path
     assert metrics["timing"]["resumed"] is resumed and len(steps) == (5 if resumed else 12)
 
 
+def test_a_run_goes_on_with_another_number_of_threads(tiny_study, tmp_path, monkeypatch):
+    arguments = ("soft", "ltp", str(tiny_study.converted), tiny_study.data, tmp_path / "run", SAVING)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        interrupt(patch, step=7)
+        train(Stage(*arguments))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    assert train(Stage(*arguments))["timing"]["resumed"]
+
+
 @pytest.fixture
 def broken_encoder(tiny_encoder, tmp_path):
     """A checkpoint with a NaN among its weights."""

@@ -28,4 +28,4 @@ rule speed:
         "speed"
     shell:
         "python -m ltp benchmark --study {params.results:q} --output {output.table:q}"
-        " --lengths 32 64 128 256 512 > {log:q} 2>&1"
+        " --sentences 48 --repeats 3 > {log:q} 2>&1"
