@@ -103,7 +103,8 @@ def test_both_parts_have_queries_with_several_candidates(sizes, kept, seed):
     queries = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     rows = datasets.Dataset.from_dict({"length": [8] * len(queries)})
     frame = pd.DataFrame({"text": queries.astype(str), "text_pair": np.arange(len(queries)).astype(str)})
-    train, aside = divide(Texts(Task("answers"), frame, rows, 8, False, ranked=True), kept, 10**6)
+    texts = Texts(Task("answers", ("text", "text_pair")), frame, rows, 8, False, ranked=True)
+    train, aside = divide(texts, kept, 10**6)
     assert len(train.rows) + len(aside.rows) == len(queries)
     assert not set(train.frame["text"]) & set(aside.frame["text"])
     for part in (train, aside):
