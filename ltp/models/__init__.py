@@ -2,5 +2,3 @@
 
 Imports results, settings, common; knows nothing of Trainer, command line or Snakemake.
 """
-
-import transformers  # noqa: F401 - first: the end of its import imports the models, which may not be half-way then

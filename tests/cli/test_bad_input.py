@@ -36,7 +36,7 @@ def text(tmp_path):
         (["--source=hub", "--path=nobody/nothing"], "hub: data set nobody/nothing: the Hub cannot be reached"),
         (["--model=nobody/nothing", "--model-source=hub"], "hub: model nobody/nothing: the Hub cannot be reached"),
         (["--path=none.csv"], "none.csv"),
-        (["--train-examples=1000"], "train_examples: "),
+        (["--train-examples=0"], "train_examples: "),
     ],
 )
 def test_text_or_a_task_that_does_not_fit(tiny_encoder, text, tmp_path, capsys, flags, message):

@@ -128,7 +128,7 @@ def test_regression_answers_with_a_number(tiny_encoder):
 
 
 def test_runs_that_drop_nothing_are_refused(tiny_study, tmp_path):
-    with pytest.raises(LTPError, match="is a dense model, which drops no tokens; expected a finished run of ltp"):
+    with pytest.raises(LTPError, match="is a dense model, which drops no tokens; expected a finished run that prunes"):
         explain.load(tiny_study.base)
     with pytest.raises(LTPError, match="is a model that drops no tokens"):
         explain.load(tiny_study.encoder)

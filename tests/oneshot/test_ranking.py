@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import ltp
 from ltp.cli.main import main
 from ltp.oneshot import ranking
-from ltp.oneshot.texts import MIN_QUERIES, Texts, divide
+from ltp.oneshot.prune import Texts, divide
+from ltp.oneshot.texts import MIN_QUERIES
 from ltp.settings.tasks import Task
 
 
