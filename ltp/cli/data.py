@@ -42,5 +42,5 @@ def run(arguments: argparse.Namespace) -> int:
     for split in ("train", "validation", "test"):
         asked, there = getattr(settings, f"{split}_examples"), info["examples"].get(split, 0)
         if asked and there < asked:
-            print(f"{split}_examples: {asked} asked, {there} used: the text has no more")
+            print(f"{split}_examples: {asked} asked, {there} used: the text has too few")
     return 0

@@ -140,8 +140,8 @@ def _write(
 ) -> str:  # fmt: skip
     """Write an ONNX file, in 8 bits with ``text``, and keep it if it passes the check; returns a line about it."""
     int8, unchecked = text is not None, path.with_name(f".{path.name}.unchecked")
-    save_onnx(model, unchecked, int8, text or ())
     try:
+        save_onnx(model, unchecked, int8, text or ())
         runtime = session(unchecked)
         batches = list(_mixed_batches(split, SCORED if int8 else CHECKED, model.config.pad_token_id, info["kind"]))
         labels = np.concatenate([batch.pop("labels") for batch in batches])

@@ -5,8 +5,7 @@ Shapes: B sentences, T tokens in the batch, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -85,14 +84,9 @@ def keep_shares(model: LTPPreTrainedModel, batch: Batch, shares: Sequence[float]
     thresholds to set.
     """
     _require_thresholds(model)
-    with _evaluating(model):
-        quantiles = Quantiles(model.config.pruning(), model.heads, shares)
-        # The instance's rule is replaced for one forward pass, and restored below.
-        model.rule = lambda: quantiles  # type: ignore[method-assign]
-        try:
-            model(**batch)
-        finally:
-            del model.rule
+    quantiles = Quantiles(model.config.pruning(), model.heads, shares)
+    with model.evaluating(quantiles):
+        model(**batch)
     model.set_thresholds(quantiles.thresholds)
 
 
@@ -147,7 +141,7 @@ def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target:
 def measure(model: LTPPreTrainedModel, batches: Sequence[Batch]) -> float:
     """Relative FLOPs of the batches' sentences with tokens removed (sum over sentences ÷ sum over sentences)."""
     counts: list[tuple[Tensor, Tensor, Tensor]] = []
-    with _evaluating(model), torch.no_grad():
+    with model.evaluating(), torch.no_grad():
         for batch in batches:
             output = model(**batch)
             counts.append((output.attention_tokens, output.ffn_tokens, batch["attention_mask"].sum(1)))
@@ -158,14 +152,3 @@ def measure(model: LTPPreTrainedModel, batches: Sequence[Batch]) -> float:
 def _require_thresholds(model: LTPPreTrainedModel) -> None:
     if not hasattr(model, "threshold_deltas"):
         raise LTPError(f"flops: a model with prune_mode {model.config.prune_mode!r} has no thresholds to set")
-
-
-@contextmanager
-def _evaluating(model: LTPPreTrainedModel) -> Iterator[None]:
-    """The model in evaluation mode for a while."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

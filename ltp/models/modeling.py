@@ -8,7 +8,8 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar, Self
 
@@ -190,6 +191,20 @@ class LTPPreTrainedModel(PreTrainedModel):
         if config.prune_mode == "absolute_threshold":
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
         return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
+
+    @contextmanager
+    def evaluating(self, rule: pruners.Rule | None = None) -> Iterator[None]:
+        """In evaluation mode for a while, and pruning by another ``rule`` if one is given."""
+        training = self.training
+        self.eval()
+        if rule is not None:
+            # The instance's own hides the class's method until it is deleted below.
+            self.rule = lambda: rule  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            self.__dict__.pop("rule", None)
+            self.train(training)
 
     def train(self, mode: bool = True) -> Self:
         """As nn.Module's; also drops the prepacked weights."""

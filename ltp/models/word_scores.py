@@ -36,19 +36,12 @@ def measure_words(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tens
     attention that it receives over that of its sentence's median token, less the mean over all words' occurrences; and
     UNSEEN occurrences of 0 are added to its own.
     """
-    training = model.training
-    model.eval()
     model.word_scores.zero_()
     listener = _Listener(model)
-    # The instance's rule is replaced for these forward passes, and restored below.
-    model.rule = lambda: listener  # type: ignore[method-assign]
-    try:
+    with model.evaluating(listener):
         for batch in batches:
             listener.listen_to(batch["input_ids"])
             model(**batch, return_kept=True)
-    finally:
-        del model.rule
-        model.train(training)
     sums, counts = listener.sums / listener.layers, listener.counts / listener.layers
     model.word_scores.copy_((sums - counts * (sums.sum() / counts.sum())) / (counts + UNSEEN))
 

@@ -76,7 +76,7 @@ def test_fewer_texts_than_were_asked_for_are_said(encoder, tmp_path, capsys):
     options = ["--task=sst2", "--source=local", f"--path={path}", f"--model={encoder}", "--model-source=local"]
     asked = ["--train-examples=30", "--validation-examples=10", "--test-examples=10"]
     assert main(["data", *options, *asked, f"--output={tmp_path}/data"]) == 0
-    assert "train_examples: 30 asked, 24 used: the text has no more" in capsys.readouterr().out
+    assert "train_examples: 30 asked, 24 used: the text has too few" in capsys.readouterr().out
 
 
 def refusal(wish: DataSettings, output: Path) -> str:
