@@ -29,7 +29,7 @@ from ltp.results.run import RunManifest, read_metrics
 from ltp.results.study_plan import PLAN
 
 SAMPLE = 8  # the time left for a stage is estimated from so many of its latest runs
-BASE_THREADS = 2  # threads of the base run, the only one with more than one, since nothing else can run beside it
+BASE_THREADS = 2  # a base run may have; all other runs have one, since there are enough of them to fill the cores
 UNKNOWN_TOKENS = 100_000.0  # assumed for a run whose data are not prepared and of unknown size
 
 
@@ -61,6 +61,11 @@ def _parent(grid: Grid, run: Run) -> str | None:
     if directory in grid.conversions:
         directory = os.path.dirname(grid.conversions[directory].parent)
     return os.path.relpath(directory, grid.results_dir) if directory in grid.runs else None
+
+
+def base_threads(grid: Grid, cores: float) -> int:
+    """Threads of each base run: more than one only where the base runs are fewer than the cores."""
+    return max(1, int(min(BASE_THREADS, cores // sum(run.method == "dense" for run in grid.runs.values()))))
 
 
 def _finished(results_dir: str | Path, runs: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -176,9 +181,11 @@ def duration(seconds: float) -> str:
 def job_seconds(results_dir: str | Path, since: float = 0.0, cores: int = 1) -> list[float]:
     """Wall time × threads, in seconds, of each job that ended after ``since``, from the workflow's benchmark files."""
     spent = []
-    for path in Path(results_dir, "benchmarks").rglob("*.tsv"):
+    benchmarks = Path(results_dir, "benchmarks")
+    for path in benchmarks.rglob("*.tsv"):
         if _mtime(path) >= since:
-            threads = min(BASE_THREADS, cores) if path.name == "base.tsv" else 1
+            run = _metrics(Path(results_dir, path.relative_to(benchmarks).with_suffix("")))
+            threads = min(run["environment"]["threads"], cores) if run else 1
             # A benchmark file that is cut, since the disk was full, is left out.
             with contextlib.suppress(ValueError, KeyError, TypeError), path.open(encoding="utf-8", newline="") as file:
                 spent += [threads * float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]

@@ -124,6 +124,22 @@ def test_the_final_summary_adds_up_only_the_jobs_of_this_workflow(grid):
     assert "for 2 jobs; job seconds × threads ÷ (cores × wall seconds) = 8 ÷ (2 × " in lines[-1]
 
 
+def test_a_job_counts_with_the_threads_of_its_run(grid):
+    root, base = Path(grid.results_dir), next(iter(grid.runs))
+    job = Path(root, "benchmarks", os.path.relpath(base, root) + ".tsv")
+    job.parent.mkdir(parents=True)
+    job.write_text("s\th:m:s\n3.0\t0:00:03\n")
+    assert progress.job_seconds(root, cores=2) == [3.0]
+    finish(grid, base, seconds=3, environment={"threads": 2})
+    assert progress.job_seconds(root, cores=2) == [6.0]
+    assert progress.job_seconds(root, cores=1) == [3.0]
+
+
+@pytest.mark.parametrize(("seeds", "cores", "threads"), [(1, 1, 1), (1, 2, 2), (1, 16, 2), (2, 2, 1), (2, 4, 2)])
+def test_base_runs_share_the_cores(seeds, cores, threads):
+    assert progress.base_threads(Grid(GRID | {"seeds": list(range(seeds))}), cores) == threads
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", "{}", '{"status": "complete", "timing": {}}', "\0", "[" * 9999]
 )

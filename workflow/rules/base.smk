@@ -15,7 +15,8 @@ rule train_base:
     priority: PRIORITIES["base"]
     conda:
         "../envs/ltp.yaml"
-    threads: max(progress.BASE_THREADS, GRID.config.processes)
+    threads:
+        max(progress.base_threads(GRID, workflow.cores if workflow.local_exec else math.inf), GRID.config.processes)
     resources:
         **training_resources(BASE),
     params:

@@ -1,4 +1,5 @@
 # Reads and checks the grid; what the rules share. No rules here.
+import math
 import os
 import sys
 from pathlib import Path
