@@ -2,8 +2,8 @@
 
     python benchmarks/reranker.py --output docs/data/reranker.csv [--minutes 2 4]
 
-The query is an article's beginning (title and some words), the candidates are the remainders of articles of the same
-topic, its own among them. Queries that the reranker is fine-tuned on are not those that it is pruned with. Needs the
+The query is an article's last words, the candidates are the beginnings of articles of the same topic, its own among
+them. Queries that the reranker is fine-tuned on are not those that it is pruned with. Needs the
 extra ``demo``. MINUTES are those of the fine-tuning and of each of the two calls of ``ltp.prune``.
 """
 
@@ -28,16 +28,17 @@ from ltp.text.packaged import packaged_model_path, read_packaged
 from ltp.text.tokenizer import load_tokenizer
 from ltp.training.precision import has_bf16
 
-QUERY_WORDS, CANDIDATES, NEGATIVES, QUERIES = 8, 12, 3, 8
+QUERY_WORDS, CANDIDATES, NEGATIVES, QUERIES = 16, 12, 3, 8
 LENGTH, TRAINING_LENGTH = 96, 64  # word pieces at which pairs are cut
 BUDGETS = (0.7, 0.5)
 
 
 def lists(frame: pd.DataFrame, candidates: int, seed: int) -> list[tuple[str, list[str]]]:
-    """Each article's beginning with the remainders of articles of its topic, its own first."""
+    """Each article's last words with the articles of its topic up to theirs, its own first."""
     rng = random.Random(seed)
     words = [text.split() for text in frame["text"]]
-    queries, rests = [" ".join(each[:QUERY_WORDS]) for each in words], [" ".join(each[QUERY_WORDS:]) for each in words]
+    queries = [" ".join(each[-QUERY_WORDS:]) for each in words]
+    rests = [" ".join(each[:-QUERY_WORDS]) for each in words]
     by_topic = frame.groupby("label").indices
     found = []
     for row, topic in enumerate(frame["label"]):
@@ -48,7 +49,7 @@ def lists(frame: pd.DataFrame, candidates: int, seed: int) -> list[tuple[str, li
 
 
 def fine_tune(queries: list[tuple[str, list[str]]], tokenizer: Any, minutes: float) -> PreTrainedModel:
-    """The packaged encoder as a cross-encoder: the own article must score highest, by cross-entropy over candidates."""
+    """The packaged encoder as a cross-encoder: the query's article must score highest of its candidates."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(packaged_model_path(), num_labels=1)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)

@@ -21,9 +21,8 @@ from pathlib import Path
 from ltp.analysis.csv_files import read_rows
 from ltp.analysis.labels import short_label
 from ltp.analysis.lengths import LengthRow
-from ltp.analysis.matched import ALL_TASKS
 from ltp.benchmark.markdown import markdown
-from ltp.common.names import METHOD_NAMES, METRIC_NAMES
+from ltp.common.names import ALL_TASKS, METHOD_NAMES, METRIC_NAMES
 from ltp.report.by_length import accuracy_by_length
 from ltp.settings.tasks import task_title
 

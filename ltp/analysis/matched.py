@@ -2,9 +2,9 @@
 
 A method's curve runs along its frontier, picked on validation, to the dense model at 1.0; between two neighbouring
 settings the test score is interpolated linearly over their test FLOPs. Intervals are those of ltp.analysis.bootstrap
-over validation *and* test examples (drawn apart, since they are different examples): in each draw the frontier is
-picked anew on that draw's validation scores, so the luck of picking is in the interval. FLOPs are
-not resampled: they are those of the splits as they are.
+over validation *and* test examples, drawn apart (also where one split is both, which widens them): in each draw the
+frontier is picked anew on that draw's validation scores, so the luck of picking is in the interval. FLOPs are not
+resampled: they are those of the splits as they are.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from ltp.analysis.frontier import frontier
 from ltp.analysis.predictions import read_answers, resampled_metrics
 from ltp.analysis.resample import Array, resampled_scores
 from ltp.analysis.study import Setting, Study
-from ltp.common.names import LEARNED_METHODS, PRUNING_METHODS
+from ltp.common.names import ALL_TASKS, LEARNED_METHODS, PRUNING_METHODS
 
 MATCHED = "matched.csv"
-ALL_TASKS = "all"  # in the place of a task: the mean over them
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # FLOPs relative to the dense model's at which methods are compared
 
 
@@ -42,9 +41,7 @@ class MatchedRow:
     difference: float  # from the dense model, paired
     difference_low: float
     difference_high: float
-    learned_minus: float | None = (
-        None  # the score of the first of LEARNED_METHODS that the study has, minus this one, paired
-    )
+    learned_minus: float | None = None  # the score of the first of LEARNED_METHODS with rows, minus this one, paired
     learned_minus_low: float | None = None
     learned_minus_high: float | None = None
 
@@ -122,7 +119,7 @@ def _mean(arrays: Sequence[Array]) -> Array:
 
 def _rows(what: tuple[str, str, str], seeds: int, curves: Curves) -> list[MatchedRow]:
     rows = []
-    learned = next((method for method in LEARNED_METHODS if method in curves.of), None)
+    learned = next((method for method in LEARNED_METHODS if curves.reached.get(method)), None)
     for method, of_method in curves.of.items():
         for k in curves.reached[method]:
             curve = of_method[:, k]

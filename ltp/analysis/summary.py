@@ -9,6 +9,7 @@ from typing import Any
 
 from ltp.analysis.bootstrap import difference_interval, score_interval
 from ltp.analysis.frontier import TOLERANCE
+from ltp.analysis.labels import short_label
 from ltp.analysis.predictions import Answers, read_answers, resampled_metrics
 from ltp.analysis.study import Run, Setting, Study, deviation
 from ltp.common.names import METHODS
@@ -59,7 +60,7 @@ def summary_rows(study: Study) -> list[SummaryRow]:
         runs = [run for run in study.runs if run.method == method]
         if method != "dense" and not runs:
             continue
-        notes = [_left_out(runs)]
+        notes = [_left_out(runs), _seeds_without_dense(study, runs) if method != "dense" else ""]
         figures: dict[str, Any] = {}
         if method in reported:
             figures = _figures(reported[method], answers[method])
@@ -69,7 +70,7 @@ def summary_rows(study: Study) -> list[SummaryRow]:
         elif dense is None:
             notes.append("no complete dense run to compare with")
         else:
-            notes.append(_why_none(study.of(method), dense))
+            notes.append(_why_none(study, method, dense))
         note = "; ".join(filter(None, notes))
         rows.append(SummaryRow(study.task, study.model, study.metric, method, **figures, note=note))
     return rows
@@ -101,12 +102,22 @@ def _left_out(runs: Sequence[Run]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
 
 
-def _why_none(settings: Sequence[Setting], dense: Setting) -> str:
+def _seeds_without_dense(study: Study, runs: Sequence[Run]) -> str:
+    """Seeds whose runs cannot be compared, since their dense run is not there."""
+    left_out = sorted({run.seed for run in runs if run.is_final and run.seed is not None} - study.seeds)
+    return f"seed {', '.join(map(str, left_out))} left out: no dense run" if left_out else ""
+
+
+def _why_none(study: Study, method: str, dense: Setting) -> str:
+    settings = study.of(method)
+    lacking = sum(setting.method == method for setting in study.incomplete)
+    if not settings and lacking:
+        return f"no setting has the runs of all {len(study.seeds)} seeds ({lacking} lack one or more)"
     if not settings:
         return "no complete runs"
     best = max(settings, key=lambda setting: setting.score("validation"))
     short = best.score("validation") - dense.score("validation")
-    found = f"best {short:+.1f}: {best.label}"
+    found = f"best {short:+.1f}: {short_label(best.label)}"
     return f"none of {len(settings)} within {TOLERANCE:g} point of dense on validation ({found})"
 
 

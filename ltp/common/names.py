@@ -8,6 +8,8 @@ METHODS = ("dense", "dense+", *PRUNING_METHODS)  # dense+ is the control: dense,
 STAGES = ("base", "soft", "hard")
 FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
 
+ALL_TASKS = "all"  # in the place of a task in tables: the mean over them
+
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 PACKAGED_TASKS = ("rotten_tomatoes", "imdb", "bbc_news")
 
@@ -22,6 +24,16 @@ METHOD_NAMES = {
     "topk": "top-k",
     "topk_budget": "top-k, trained for budgets",
     "manual": "manual thresholds",
+}
+# In a legend with figures of its own, and in a list of counts.
+METHOD_SHORT = {
+    "dense": "dense",
+    "dense+": "dense+",
+    "budget": "budget",
+    "ltp": "LTP",
+    "topk": "top-k",
+    "topk_budget": "top-k budget",
+    "manual": "manual",
 }
 METHOD_PHRASES = {
     "dense": "no pruning",

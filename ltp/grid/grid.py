@@ -146,7 +146,9 @@ class Grid:
         converted = self._add_conversion(what, pruning, f"{root}/converted", base)
         settings = soft | {
             "learning_rate": soft["budget_learning_rate"] or soft["learning_rate"],
-            "epochs": soft["budget_epochs"] or float(tag((soft["epochs"] + hard["epochs"]) * len(targets))),
+            "epochs": float(tag((soft["epochs"] + hard["epochs"]) * len(targets)))
+            if soft["budget_epochs"] is None
+            else soft["budget_epochs"],
             "threshold_learning_rate": None,
             "lambda_warmup": None,
             "flops_target": max(targets),

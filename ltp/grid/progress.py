@@ -185,7 +185,7 @@ def job_seconds(results_dir: str | Path, since: float = 0.0, cores: int = 1) -> 
     for path in benchmarks.rglob("*.tsv"):
         if _mtime(path) >= since:
             run = _metrics(Path(results_dir, path.relative_to(benchmarks).with_suffix("")))
-            threads = min(run["environment"]["threads"], cores) if run else 1
+            threads = min(run["environment"].get("threads", 1), cores) if run else 1
             # A benchmark file that is cut, since the disk was full, is left out.
             with contextlib.suppress(ValueError, KeyError, TypeError), path.open(encoding="utf-8", newline="") as file:
                 spent += [threads * float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]

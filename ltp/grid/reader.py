@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ltp.common.errors import LTPError
-from ltp.common.names import PACKAGED_MODEL, PACKAGED_TASKS, STAGES
+from ltp.common.names import ALL_TASKS, PACKAGED_MODEL, PACKAGED_TASKS, STAGES
 from ltp.grid.schema import GRID_SCHEMA, SECTIONS, SWEEPS, TRAINING_KEYS
 from ltp.grid.validation import check, dotted, fill_defaults, read_numbers, short_repr
 from ltp.results.checkpoint import check_checkpoint
@@ -25,6 +25,7 @@ from ltp.results.encoders import ENCODERS
 from ltp.settings.data import DataSettings
 from ltp.settings.training import TrainingSettings
 
+MERGE_KEY = "tag:yaml.org,2002:merge"  # <<, which may stand in a mapping more than once
 # Keys of ``training`` that the base stage goes without, and why.
 NOT_IN_BASE = {
     "distillation": "the base stage has no dense model to learn from",
@@ -37,13 +38,28 @@ def tag(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{float(value):.12g}"
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE_KEY:
+                continue
+            if (first := lines.setdefault(key.value, line)) != line:
+                problem = f"{key.value} is there twice, see line {first}; remove one"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_file(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises LTPError, in one line, for a file that is missing or is not one."""
     path = Path(path)
     if not path.is_file():
         raise LTPError(f"{path}: not there; expected a grid such as config/grid.yaml")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except UnicodeDecodeError:
         raise LTPError(f"{path}: not text in UTF-8; save it as such") from None
     except yaml.MarkedYAMLError as error:
@@ -79,6 +95,8 @@ def read_config(config: Mapping[str, Any]) -> GridConfig:
     check(raw, GRID_SCHEMA)
     common = fill_defaults({key: value for key, value in raw.items() if key not in ("tasks", *SECTIONS)}, GRID_SCHEMA)
     _check_path("results_dir", common["results_dir"])
+    if os.path.normpath(common["results_dir"]) in (".", ".."):
+        raise LTPError(f"results_dir: {common['results_dir']!r} is no folder of its own; expected one such as results")
     _refuse_duplicates("seeds", common["seeds"])
     processes = _read_processes(common["processes"], common["gpus"])
     model = _read_model(common["model"])
@@ -157,6 +175,9 @@ class _TaskReader:
 
     def _data(self, section: Mapping[str, Any]) -> DataSettings:
         given = {key: value for key, value in self.own.items() if key not in SECTIONS}
+        if "source" not in given and Path(given.get("path") or "").is_file():
+            where = dotted(("tasks", self.name, "path"))
+            raise LTPError(f"{where}: {short_repr(given['path'])} is a file here; add source: local to read it")
         given.setdefault("source", "packaged" if self.name in PACKAGED_TASKS else "hub")
         if given["source"] == "local" and "path" in given:
             where = dotted(("tasks", self.name, "path"))
@@ -231,8 +252,10 @@ def _check_task_name(name: str) -> None:
             f"tasks: {short_repr(name)} cannot name a folder; expected up to 64 letters, digits, _, -, + and dots, "
             "and a letter or digit first"
         )
-    if name in ("logs", "plots", "benchmarks"):
-        raise LTPError(f"tasks: {name} is the name of a folder of the results; choose another")
+    if name in ("logs", "plots", "benchmarks") or name.endswith((".csv", ".html")):
+        raise LTPError(f"tasks: {name} is the name of a folder or file of the results; choose another")
+    if name == ALL_TASKS:
+        raise LTPError(f"tasks: {name} stands for the mean over the tasks in the tables; choose another name")
 
 
 def _check_path(where: str, path: str) -> None:

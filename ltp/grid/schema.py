@@ -185,7 +185,7 @@ def _make_budget() -> dict[str, Schema]:
         "type": ["number", "null"],
         "default": None,
         "description": "epochs of the one training for all flops_targets; unset: those of as many λ runs, soft and "
-        "hard together",
+        "hard together, so that another target trains all anew",
     }
     return {
         "flops_targets": targets,

@@ -11,8 +11,11 @@ from ltp.common.names import LEARNED_METHODS, LEARNED_SHORT, METHOD_PHRASES, MET
 from ltp.report.numbers import signed
 
 
-def at_equal_flops(rows: Sequence[MatchedRow]) -> str | None:
-    """What each method loses at equal FLOPs: a sentence for the share that most methods reach, nearest to a half."""
+def at_equal_flops(rows: Sequence[MatchedRow], tried: Iterable[str] = ()) -> str | None:
+    """What each method loses at equal FLOPs: a sentence for the share that most methods reach, nearest to a half.
+
+    ``tried`` are the study's methods, of which those that reach no share have no rows.
+    """
     if not rows:
         return None
     reached = {share: {row.method: row for row in rows if row.relative_flops == share} for share in _shares(rows)}
@@ -27,7 +30,8 @@ def at_equal_flops(rows: Sequence[MatchedRow]) -> str | None:
     ]
     where = "half the FLOPs" if share == 0.5 else f"{100 * share:.0f} % of the FLOPs"
     sentence = f"At {where}, points against dense (95 % CI): {', '.join(losses)}"
-    absent = [METHOD_PHRASES[method] for method in methods_of(rows) if method not in found]
+    known = {*methods_of(rows), *tried}
+    absent = [METHOD_PHRASES[method] for method in METHODS if method in known and method not in found]
     sentence += f"; no setting of {' or '.join(absent)} is that cheap" * bool(absent)
     return f"{sentence}. {'; '.join(gaps).capitalize()}." if gaps else f"{sentence}."
 
@@ -50,6 +54,11 @@ def methods_of(rows: Iterable[MatchedRow]) -> list[str]:
     """The methods of the rows, in the order of METHODS."""
     found = {row.method for row in rows}
     return [method for method in METHODS if method in found]
+
+
+def methods_tried(study: Study) -> list[str]:
+    """The methods that prune of which a study has settings to compare."""
+    return [method for method in PRUNING_METHODS if study.of(method)]
 
 
 def matched_table(rows: Sequence[MatchedRow]) -> list[tuple[float, list[MatchedRow | None]]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.study import Setting, Study
-from ltp.common.names import METHOD_NAMES, METHODS, METRIC_NAMES
+from ltp.common.names import METHOD_NAMES, METHOD_SHORT, METHODS, METRIC_NAMES
 from ltp.report.drawn import by_cost, incomplete_label, is_off_scale, percent, percent_sd, thresholds_label
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def tokens_figure(study: Study) -> Figure:
         axes.plot(xs, ys, color=style["color"], ls=LINES[method], zorder=2)
         axes.plot(xs[::2], ys[::2], **style, ls="none", zorder=3)
         axes.plot(xs[1::2], ys[1::2], **style, ls="none", mfc="white", mew=0.8, zorder=3)
-        label = f"{METHOD_NAMES[method].split()[0]}: {percent(setting):.0f} % of FLOPs"
+        label = f"{METHOD_SHORT[method]}: {percent(setting):.0f} % of FLOPs"
         axes.plot([], [], **style, ls=LINES[method], label=label)
     axes.set_ylim(0, 105)
     _layer_axis(axes, len(drawn[0].layers("ffn_tokens")))
@@ -227,7 +227,8 @@ def thresholds_figure(study: Study) -> Figure:
         if values:
             found.setdefault(values, setting)
     if not found:
-        empty(axes, "no finished runs with learned thresholds")
+        tried = any(run.method == "ltp" for run in study.runs)
+        empty(axes, "no finished runs with λ" if tried else "no runs with λ")
         return figure
     lines = sorted(found.items(), key=lambda item: -item[0][-1])
     if len(lines) > MOST_THRESHOLD_LINES:

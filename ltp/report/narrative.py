@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ltp.analysis.frontier import TOLERANCE
-from ltp.analysis.study import Run
+from ltp.analysis.study import Run, Study
 from ltp.analysis.summary import SummaryRow
 from ltp.common.names import (
     LEARNED_METHODS,
-    METHOD_NAMES,
     METHOD_PHRASES,
+    METHOD_SHORT,
     METHODS,
     PRUNING_METHODS,
     SELECTION_NOTES,
@@ -81,23 +81,32 @@ def _rules_out_loss(row: SummaryRow) -> bool:
     return row.difference_low is not None and row.difference_low >= -TOLERANCE
 
 
-def overview(summary: Sequence[SummaryRow]) -> str | None:
-    """What a study of several tasks found; None for one task, whose own answer says it."""
-    tasks = {(row.task, row.model) for row in summary}
-    if len(tasks) < 2:
+def overview(summary: Sequence[SummaryRow], studies: Sequence[Study]) -> str | None:
+    """What a study of several tasks found; None for one task, whose own answer says it.
+
+    Tasks without finished runs of the learned method are named, and not counted.
+    """
+    if len(studies) < 2:
         return None
     lead = _learned(summary)
+    tried = [study for study in studies if study.dense and study.of(lead)]
+    without = [task_title(study.task) for study in studies if study not in tried]
+    rest = f" Without finished runs of them: {', '.join(without)}." * bool(without)
+    if not tried:
+        return f"No task has finished runs of {METHOD_PHRASES[lead]} and of the dense model yet."
     found = [row for row in summary if row.method == lead and row.flops_reduction is not None]
     if not found:
-        return f"On none of the {len(tasks)} tasks are {METHOD_PHRASES[lead]} within {TOLERANCE:g} point of dense."
+        many = f"none of the {len(tried)} tasks" if len(tried) > 1 else "the one task"
+        not_ = " not" * (len(tried) == 1)
+        return f"On {many} {METHOD_PHRASES[lead]} are{not_} within {TOLERANCE:g} point of dense.{rest}"
     cuts = sorted(found, key=lambda row: row.flops_reduction or 0.0)
     sure = sum(_rules_out_loss(row) for row in found)
     least, most = (f"{fixed(row.flops_reduction, 2)} × ({task_title(row.task)})" for row in (cuts[0], cuts[-1]))
     cut = f"{least} to {most}" if len(cuts) > 1 else least
     return unbroken(
-        f"On {len(found)} of {len(tasks)} tasks a setting of {METHOD_PHRASES[lead]} stays within {TOLERANCE:g} point "
+        f"On {len(found)} of {len(tried)} tasks a setting of {METHOD_PHRASES[lead]} stays within {TOLERANCE:g} point "
         f"of the dense model on validation, with {cut} fewer FLOPs. On {sure or 'none'} of them the test score’s "
-        f"interval rules out a loss of more than {TOLERANCE:g} point."
+        f"interval rules out a loss of more than {TOLERANCE:g} point.{rest}"
     )
 
 
@@ -133,13 +142,7 @@ def _selection(name: str) -> str:
 
 
 def _kind(method: str, stage: str) -> str:
-    kinds = {
-        "dense": "dense",
-        "ltp": f"LTP {stage}",
-        "budget": f"budget {stage}",
-        "topk_budget": f"top-k budget {stage}",
-    }
-    return kinds.get(method, METHOD_NAMES[method].split()[0])
+    return METHOD_SHORT[method] + f" {stage}" * (method in ("ltp", "budget", "topk_budget"))
 
 
 def _duration(seconds: float) -> str:

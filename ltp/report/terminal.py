@@ -6,11 +6,18 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ltp.analysis.labels import short_label
-from ltp.analysis.matched import ALL_TASKS, MatchedRow
+from ltp.analysis.matched import MatchedRow
 from ltp.analysis.study import Study
 from ltp.analysis.summary import SummaryRow
-from ltp.common.names import METRIC_NAMES
-from ltp.report.comparison import at_equal_flops, learned_of, matched_table, unequal_tries, what_intervals_hold
+from ltp.common.names import ALL_TASKS, METRIC_NAMES
+from ltp.report.comparison import (
+    at_equal_flops,
+    learned_of,
+    matched_table,
+    methods_tried,
+    unequal_tries,
+    what_intervals_hold,
+)
 
 WIDTH = 110
 
@@ -26,7 +33,7 @@ def render_tables(studies: Sequence[Study], summary: Sequence[SummaryRow], match
             remarks = [unequal_tries(study), what_intervals_hold([study]) if intervals else None]
             blocks += [_operating_points(points), _paragraphs(remarks)]
         if equal:
-            blocks += [_equal_flops(equal), _paragraphs([at_equal_flops(equal)])]
+            blocks += [_equal_flops(equal), _paragraphs([at_equal_flops(equal, methods_tried(study))])]
     if mean := [row for row in matched if row.task == ALL_TASKS]:
         blocks.append(_equal_flops(mean))
     return "\n\n".join(filter(None, blocks))

@@ -10,6 +10,7 @@ from ltp.settings.fields import check_limits, described
 from ltp.settings.tasks import KINDS, TASKS, Task, get_task
 
 SOURCES = ("packaged", "local", "hub")
+UNUSED = {"packaged": ("path", "revision"), "local": ("subset", "revision"), "hub": ()}  # keys, by source
 TEST_SPLITS = ("split", "half", "validation", "given")
 
 
@@ -71,6 +72,10 @@ class DataSettings:
                 f"source: packaged has {', '.join(PACKAGED_TASKS)}, not {self.text}; set source: local with a path, "
                 "or source: hub"
             )
+        for key in UNUSED[self.source]:
+            if (value := getattr(self, key)) is not None:
+                hint = "; add source: local, or source: hub" if key == "path" else "; leave it out"
+                raise LTPError(f"{key}: {value!r} does not go with source {self.source}{hint}")
         if self.source == "local" and not self.path:
             raise LTPError(f"path: task {self.task} has source local but no path; expected a file or a folder")
         if self.source == "hub" and not self.path and not self.get_task().is_glue:

@@ -165,8 +165,19 @@ def test_none_within_a_point_gives_an_empty_row_with_a_note(tmp_path):
     write_tables(paths, tmp_path)
     row = summary_of(tmp_path)["manual"]
     assert row["setting"] == row["test_score"] == row["runs"] == ""
-    assert row["note"] == "none of 1 within 1 point of dense on validation (best -5.0: final_token_threshold=0.01)"
+    assert row["note"] == "none of 1 within 1 point of dense on validation (best -5.0: θ=0.01)"
     assert "none of 1" in render_tables(read_studies(tmp_path), read_rows(tmp_path / "summary.csv", SummaryRow), [])
+
+
+def test_seeds_that_lack_a_run_are_named(tmp_path):
+    paths = [write(tmp_path / f"dense{seed}", metrics_of("dense", "base", seed, 0.85, 1.0)) for seed in (0, 1)]
+    paths += [write(tmp_path / "ltp0", metrics_of("ltp", "hard", 0, 0.85, 0.5))]
+    paths += [write(tmp_path / f"topk{seed}", metrics_of("topk", "hard", seed, 0.85, 0.5)) for seed in (0, 1, 2)]
+    write_tables(paths, tmp_path)
+    rows = summary_of(tmp_path)
+    assert rows["ltp"]["note"] == "no setting has the runs of all 2 seeds (1 lack one or more)"
+    assert rows["topk"]["note"] == "seed 2 left out: no dense run" and rows["topk"]["seeds"] == "2"
+    assert rows["dense"]["note"] == ""
 
 
 def test_without_dense_nothing_is_compared(tmp_path):

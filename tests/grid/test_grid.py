@@ -279,6 +279,11 @@ def test_budget_runs_have_settings_of_their_own_where_they_are_given():
     assert unset["learning_rate"] == 1e-5  # that of the soft stage
 
 
+def test_a_budget_may_be_trained_for_no_epochs():
+    grid = Grid({"tasks": {"imdb": {}}, "soft": {"flops_targets": [0.7, 0.5], "budget_epochs": 0}})
+    assert grid.runs["results/imdb/seed~0/budget/soft"].settings["epochs"] == 0
+
+
 def test_topk_takes_any_score():
     grid = Grid(changed(SMALL, ("baselines", "topk", "scoring_mode"), "contribution"))
     name = "results/imdb/seed~0/topk/keep_rate~-0.2/converted"

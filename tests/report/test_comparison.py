@@ -73,6 +73,19 @@ def test_sentence_is_of_the_flops_that_most_methods_reach():
     assert at_equal_flops([]) is None
 
 
+def test_a_method_that_is_nowhere_cheap_is_named_and_compared_with_nothing(tmp_path):
+    paths = [write(tmp_path / "d", metrics_of("dense", "base", 0, 0.85, 1.0))]
+    paths += [write(tmp_path / "b", metrics_of("budget", "hard", 0, 0.85, 0.85, flops_target=0.85))]
+    paths += [write(tmp_path / m, metrics_of(m, "hard", 0, 0.85, 0.5)) for m in ("ltp", "topk")]
+    write_tables(paths, tmp_path)
+    rows = read_rows(tmp_path / "matched.csv", MatchedRow)
+    assert {found.method for found in rows} == {"ltp", "topk"}
+    assert all((found.learned_minus is None) == (found.method == "ltp") for found in rows)
+    text = page_text(tmp_path)
+    assert "no setting of thresholds learned for a FLOPs target is that cheap. Learned minus top-k pruning" in text
+    assert "1 budget hard, 1 LTP hard, 1 top-k" in text
+
+
 def test_page_and_terminal_show_the_matched_table(one, capsys):
     rows = read_rows(one / "matched.csv", MatchedRow)
     assert {found.method for found in rows} == {"ltp", "topk", "manual"}

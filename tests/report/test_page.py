@@ -19,8 +19,9 @@ from ltp.analysis.summary import SummaryRow
 from ltp.analysis.tables import write_tables
 from ltp.cli import report as report_command
 from ltp.common.errors import LTPError
+from ltp.common.names import METHODS
 from ltp.report import page, svg
-from ltp.report.page import write_page
+from ltp.report.page import TEMPLATES, write_page
 from ltp.report.plots import write_plots
 from ltp.results.examples import Sentence, Word, write_examples
 
@@ -187,6 +188,23 @@ def test_page_asks_for_nothing_from_elsewhere(study):
         r"https?:|//[a-z]|@import|url\(", text.replace("http-equiv", "").split("<body>")[0].split("<style>")[1]
     )
     assert "default-src 'none'" in text
+
+
+def test_every_method_has_a_colour():
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    for method in METHODS:
+        assert f".{method.replace('+', chr(92) + '+')} {{ --c: " in style
+
+
+def test_tasks_without_finished_runs_of_the_learned_method_are_not_counted(tmp_path):
+    paths = [write(tmp_path / "d", metrics_of("dense", "base", 0, 0.85, 1.0))]
+    paths += [write(tmp_path / "b", metrics_of("budget", "hard", 0, 0.85, 0.5, flops_target=0.5))]
+    paths += [write(tmp_path / "i", metrics_of("dense", "base", 0, 0.85, 1.0, task="imdb"))]
+    write_tables(paths, tmp_path)
+    text = write_page(tmp_path).read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "On 1 of 1 tasks a setting of thresholds learned for a FLOPs target stays" in text
+    assert "Without finished runs of them: IMDb." in text
+    assert "No runs with λ." in text and "No finished runs with λ." not in text
 
 
 def test_answer_is_the_summary_s(study):

@@ -142,8 +142,9 @@ def test_speed_is_measured_only_where_it_is_asked_for(checkout):
 
 def test_the_workflow_is_read_where_no_cores_are_given(checkout):
     """As by --unlock, and by a driver that gives its jobs to a cluster."""
-    done = snakemake(checkout, "--unlock")
-    assert done.returncode == 0, done.stderr
+    for asked in ("--unlock", "--summary"):
+        done = snakemake(checkout, asked)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_grid_on_the_command_line_stands_in_the_place_of_the_default_one(checkout):

@@ -16,7 +16,9 @@ rule train_base:
     conda:
         "../envs/ltp.yaml"
     threads:
-        max(progress.base_threads(GRID, workflow.cores if workflow.local_exec else math.inf), GRID.config.processes)
+        lambda wildcards: max(
+            progress.base_threads(GRID, workflow.cores if workflow.local_exec else math.inf), GRID.config.processes
+        )
     resources:
         **training_resources(BASE),
     params:

@@ -29,8 +29,10 @@ def fail_cleanly(make, given):
 
 DEFAULT_GRID = "config/grid.yaml"
 
+for grid_file in workflow.overwrite_configfiles or [DEFAULT_GRID]:
+    fail_cleanly(load_file, grid_file)  # of a broken file it says more than Snakemake does
+
 if not workflow.overwrite_configfiles:  # a grid on the command line stands in the place of this one, not on top
-    fail_cleanly(load_file, DEFAULT_GRID)  # of a broken file it says more than Snakemake does
 
     configfile: DEFAULT_GRID
 
