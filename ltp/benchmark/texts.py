@@ -36,12 +36,12 @@ class Text:
 
 
 def read_texts(folder: Path, sentences: int, lengths: Sequence[int], batch: int = 1) -> Iterator[Text]:
-    """The test sentences in a fixed random order, and the same text cut to each of the lengths.
+    """The test (or validation) sentences in a fixed random order, and the same text cut to each of the lengths.
 
     Of one length there are at least a ``batch`` where there is as much text.
     """
     splits, info = load(folder)
-    split = splits.get("test", splits["train"])
+    split = next(splits[name] for name in ("test", "validation", "train") if name in splits)
     columns = [name for name in ("input_ids", "token_type_ids") if name in split.column_names]
     picked = np.linspace(0, len(split) - 1, min(sentences, len(split))).astype(int)
     rows = [{name: split[int(index)][name] for name in columns} for index in picked]

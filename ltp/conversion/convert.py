@@ -12,7 +12,7 @@ import numpy as np
 from ltp.common.errors import LTPError
 from ltp.conversion.original import convert_original, is_original
 from ltp.conversion.weights import write_weights
-from ltp.results.checkpoint import TOKENIZER_FILES, WEIGHTS, check_checkpoint, safetensors_header
+from ltp.results.checkpoint import HEAD_WEIGHTS, TOKENIZER_FILES, WEIGHTS, check_checkpoint, safetensors_header
 from ltp.results.encoders import config_value
 from ltp.results.manifest import CONVERSION, METRICS, write_manifest
 from ltp.results.run import read_metrics
@@ -53,6 +53,11 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
             if pruning.scoring_mode == "lexical":
                 added[WORD_SCORES] = np.zeros(config["vocab_size"], np.float32)
             names = {name: name for name in safetensors_header(checkpoint / WEIGHTS)}
+            if not names.keys() & set(HEAD_WEIGHTS):
+                raise LTPError(
+                    f"{checkpoint / WEIGHTS}: has none of {', '.join(HEAD_WEIGHTS)}; expected a model that was "
+                    "fine-tuned, not an encoder alone"
+                )
             write_weights(checkpoint / WEIGHTS, output / WEIGHTS, names, added)
         keys = json.dumps(pruning.added_to(config), indent=2, sort_keys=True)
         (output / "config.json").write_text(keys + "\n", encoding="utf-8")

@@ -2,3 +2,5 @@
 
 Imports results, settings, common; knows nothing of Trainer, command line or Snakemake.
 """
+
+import transformers  # noqa: F401  first of all: its import ends with that of our models (ltp/__init__.py)

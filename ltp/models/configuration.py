@@ -24,6 +24,8 @@ class LTPConfig(PreTrainedConfig):
     """
 
     model_type = "ltp"
+    # Counts beside the outputs: the library's Trainer gives `compute_metrics` the outputs alone.
+    keys_to_ignore_at_inference = ["attention_tokens", "ffn_tokens", "regulariser", "kept"]  # noqa: RUF012
 
     base_model_type: str = "bert"
     prune_mode: str = "none"

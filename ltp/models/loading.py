@@ -41,13 +41,24 @@ def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -
         raise LTPError(problems[0])
     weight_shapes(Path(checkpoint))
     loader, pruned = MODELS[head]
-    model = loader.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+    model = load_complete(loader, Path(checkpoint), dtype=torch.float32, use_safetensors=True)
     if not isinstance(model, pruned):
         model = pruned.from_base(model, PruningSettings(prune_mode="none"))
     expect_kind(checkpoint, head, info)
     if info and model.num_labels != info["num_labels"]:
         raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
     return model.eval()
+
+
+def load_complete(loader: Any, checkpoint: Path, **options: Any) -> Any:
+    """`from_pretrained`. Raises LTPError where weights are missing, which the library would draw at random."""
+    model, about = loader.from_pretrained(checkpoint, output_loading_info=True, **options)
+    if missing := sorted(about["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise LTPError(
+            f"{checkpoint}: has no weights {missing[0]}{more}; expected a fine-tuned model, not an encoder alone"
+        )
+    return model
 
 
 def expect_kind(checkpoint: str | Path, head: str, info: Mapping[str, Any] | None) -> None:

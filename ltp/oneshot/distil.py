@@ -36,6 +36,7 @@ from ltp.training.sample import learn_words
 from ltp.training.trainer import LTPTrainer, make_trainer
 
 LEARNING_RATE = 5e-5
+SAME = 1e-3  # of the largest output: up to here two ways to compute it differ by rounding
 SCORE = PruningSettings(scoring_mode="lexical")  # docs/evidence.md has why
 
 
@@ -59,6 +60,21 @@ def answers(original: Original, rows: Any, name: str = "") -> tuple[Tensor, floa
             bar.update(len(picked))
     assert found is not None
     return found, time.monotonic() - started
+
+
+@torch.inference_mode()
+def require_same_answers(original: Original, rows: Any) -> None:
+    """Raise LTPError where the model's own class gives other outputs than `answers`: it computes something else."""
+    ours, _ = answers(original, rows)
+    model = original.model
+    batch = pad(token_columns(rows, range(len(rows))), model.config.pad_token_id or 0)
+    theirs = model(**{key: value.to(model.device) for key, value in batch.items()}).logits.float().cpu()
+    apart = float((ours - theirs).abs().max())
+    if apart > SAME * max(1.0, float(theirs.abs().max())):
+        raise LTPError(
+            f"model: the outputs of this {type(model).__name__} differ by {apart:.2g} from those of transformers' "
+            f"classifier of {model.config.model_type} with its weights; expected that class, configured as an encoder"
+        )
 
 
 def token_columns(rows: Any, picked: Any) -> list[dict[str, Any]]:

@@ -12,24 +12,27 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ltp.common.errors import LTPError
 from ltp.models.layouts.registry import layout_class
-from ltp.results.checkpoint import WEIGHTS, positions, read_config, weight_shapes
+from ltp.results.checkpoint import CLASSIFIERS, WEIGHTS, positions, read_config, weight_shapes
 from ltp.text.encoder import resolve_model
 from ltp.text.tokenizer import load_tokenizer
-from ltp.training.start import HEADS
 
 CLASSIFIER = "ForSequenceClassification"
-# Vocabularies are often padded to a round number of embeddings, but not by a tenth.
-LEAST_SHARE_OF_EMBEDDINGS = 0.9
+# Vocabularies are padded to a round number of embeddings, which adds less than a hundredth.
+LEAST_SHARE_OF_EMBEDDINGS = 0.98
 
 
 @dataclass(frozen=True)
 class Original:
-    """A classifier in evaluation mode and float32, its fast tokenizer, and how many tokens it takes."""
+    """A classifier in evaluation mode and float32, its fast tokenizer, and how many tokens it takes.
+
+    ``folder`` is where it was loaded from; None for one from memory.
+    """
 
     model: PreTrainedModel
     tokenizer: Any
     name: str
     limit: int
+    folder: Path | None = None
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -44,6 +47,7 @@ def load_original(model: str | Path | PreTrainedModel, tokenizer: Any = None) ->
     Raises LTPError, in one line, for an architecture that is not supported, a model without a classifier, one with
     several answers for a text, and a tokenizer of another model.
     """
+    folder = None
     if isinstance(model, (str, Path)):
         folder = resolve_model(str(model))
         _check_head(folder)
@@ -52,17 +56,24 @@ def load_original(model: str | Path | PreTrainedModel, tokenizer: Any = None) ->
         name = folder.resolve().name if Path(model).exists() else str(model)
     else:
         tokenizer = copy.deepcopy(tokenizer)
+        if not isinstance(model, PreTrainedModel):
+            raise LTPError(
+                f"model: {type(model).__name__} is none of transformers' own models; expected one (of PEFT: what "
+                "merge_and_unload() returns)"
+            )
         if not type(model).__name__.endswith(CLASSIFIER):
             raise LTPError(f"model: {type(model).__name__} has no classifier; expected a …{CLASSIFIER}")
         loaded, name = copy.deepcopy(model).float(), Path(model.config.name_or_path).name or type(model).__name__
     layout_class(loaded.config.model_type)  # raises for an architecture that has none
-    if loaded.config.problem_type == "multi_label_classification":
-        raise LTPError(f"model: {name} gives several labels for a text; expected one that gives one class or number")
+    several = loaded.config.problem_type == "regression" and loaded.config.num_labels > 1
+    if several or loaded.config.problem_type == "multi_label_classification":
+        what = "numbers" if several else "labels"
+        raise LTPError(f"model: {name} gives several {what} for a text; expected one that gives one class or number")
     if not getattr(tokenizer, "is_fast", False):
         raise LTPError(f"tokenizer: {type(tokenizer).__name__} is no fast tokenizer; expected the model's own fast one")
     _check_tokenizer(loaded.config, tokenizer, name)
     limit = min(positions(loaded.config.to_dict()), tokenizer.model_max_length)
-    return Original(loaded.eval(), tokenizer, name, int(limit))
+    return Original(loaded.eval(), tokenizer, name, int(limit), folder)
 
 
 def _check_head(folder: Path) -> None:
@@ -71,10 +82,10 @@ def _check_head(folder: Path) -> None:
         raise LTPError(
             f"{folder / 'config.json'}: architecture {stated[0]} has no classifier; expected a …{CLASSIFIER}"
         )
-    if not set(HEADS) & set(weight_shapes(folder)):
+    if not set(CLASSIFIERS) & set(weight_shapes(folder)):
         raise LTPError(
-            f"{folder}: no classifier in {WEIGHTS} ({' or '.join(HEADS)}); expected a model that was fine-tuned to "
-            "classify, not an encoder alone"
+            f"{folder}: no classifier in {WEIGHTS} ({' or '.join(CLASSIFIERS)}); expected a model that was fine-tuned "
+            "to classify, not an encoder alone"
         )
 
 

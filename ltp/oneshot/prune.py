@@ -27,7 +27,7 @@ from ltp.oneshot import speed
 from ltp.oneshot.agreement import texts_of
 from ltp.oneshot.clock import SPEED_PASSES, Clock, enough_steps, sizes, steps_that_fit
 from ltp.oneshot.comparison import compare_answers
-from ltp.oneshot.distil import Distillation, answers
+from ltp.oneshot.distil import Distillation, answers, require_same_answers
 from ltp.oneshot.original import Original, load_original
 from ltp.oneshot.screen import card, screen
 from ltp.oneshot.state import RESULT, check_output, fingerprint, move, read_plan, work_folder, write_plan
@@ -48,6 +48,7 @@ LOGITS = "answers.safetensors"
 REPORT, DATA, TRAINING = "report.json", "data", "training"
 EXPORT_TEXTS = 512  # of the training text, saved for `ltp export --int8` to set thresholds on
 FEW_STEPS = 50
+SENTENCE_TRANSFORMERS = ("config_sentence_transformers.json", "modules.json", "sentence_bert_config.json")
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,10 @@ class _Call:
 
     def _begin(self, mark: str) -> dict[str, Any]:
         """Measure the original, choose the texts, and write down its answers on them."""
-        self._say(f"{len(self.texts.rows):,} texts; measuring {self.original.name}")
+        columns = " and ".join(self.texts.task.text_columns)
+        self._say(f"{len(self.texts.rows):,} texts, read from {columns}; measuring {self.original.name}")
         few = self.texts.rows.select(range(min(32, len(self.texts.rows))))
-        answers(self.original, few)  # the first call is slower
+        require_same_answers(self.original, few)  # and the first call is slower
         _, seconds = answers(self.original, few)
         chosen = sizes(len(self.texts.rows), len(few) / seconds, self.clock.left)
         train, kept = divide(self.texts, chosen.kept, chosen.train)
@@ -230,7 +232,7 @@ class _Call:
             "model": self.original.name,
             "texts": {
                 "train": len(train.rows), "kept": len(kept.rows), "mean_tokens": float(np.mean(kept.rows["length"])),
-                "max_length": kept.max_length,
+                "max_length": kept.max_length, "cut": int((np.asarray(kept.rows["length"]) >= kept.max_length).sum()),
             },
             "protect": self.settings.protect, "seed": self.settings.seed, "minutes": self.settings.minutes,
             "steps": plan["steps"], "points": points, "seconds": self.clock.elapsed,
@@ -250,6 +252,7 @@ class _Call:
             model.to("cpu").save_pretrained(folder)
             self._write_data(folder / DATA, train, kept)
             self.original.tokenizer.save_pretrained(folder)
+            self._copy_use(folder)
             write_text(folder / "README.md", card(report, point, front_matter(self.original.name)))
             write_json(folder / REPORT, {**report, "points": [point]})
         if several:
@@ -267,6 +270,12 @@ class _Call:
         )
         tables = ((name, _arrow(part)) for name, part in splits)
         write_data(folder, tables, self.original.tokenizer, self.texts.task, origin)
+
+    def _copy_use(self, folder: Path) -> None:
+        """What sentence-transformers keeps beside a model: how a CrossEncoder turns outputs into scores, prompts."""
+        for name in SENTENCE_TRANSFORMERS:
+            if self.original.folder and (self.original.folder / name).is_file():
+                shutil.copyfile(self.original.folder / name, folder / name)
 
     def _say(self, what: str) -> None:
         minutes, seconds = divmod(int(self.clock.elapsed), 60)

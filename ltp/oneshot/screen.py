@@ -13,7 +13,7 @@ def screen(report: Report) -> str:
     texts = report["texts"]
     head = (
         f"{report['model']}: pruned on {texts['train']:,} texts, reported on {texts['kept']:,} kept aside, of "
-        f"{texts['mean_tokens']:.0f} tokens on average"
+        f"{texts['mean_tokens']:.0f} tokens on average{_cut(texts)}"
     )
     points = report["points"]
     lines = [head, "", *(_table(points) if len(points) > 1 else _point(points[0]))]
@@ -28,7 +28,7 @@ def _point(point: Report) -> Iterator[str]:
             (
                 what,
                 f"{row['pruned_ms']:.1f} ms",
-                f"the original {row['original_ms']:.1f} ms: {row['speedup']:.2f} × as fast",
+                f"the original {row['original_ms']:.1f} ms: {row['speedup']:.2f} × as fast, {_by_pruning(row)}",
             )
         )
     width, middle = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
@@ -42,6 +42,17 @@ def _point(point: Report) -> Iterator[str]:
         for example in point["examples"]:
             sure = f" ({example['probability']:.2f})" if "probability" in example else ""
             yield f"  “{example['text']}”: {example['original']}{sure} → {example['pruned']}"
+
+
+def _by_pruning(row: Report) -> str:
+    """How much of a speed-up is the tokens that are dropped; the rest is that no padding is computed."""
+    return f"{row['by_pruning']:.2f} × by pruning"
+
+
+def _cut(texts: Report) -> str:
+    """How many of the texts that are reported on are longer than what both models read; empty where none is."""
+    many = "1 is" if texts["cut"] == 1 else f"{texts['cut']:,} are"
+    return f" ({many} cut at {texts['max_length']} tokens, for the original too)" if texts["cut"] else ""
 
 
 def agreement_rows(point: Report) -> list[tuple[str, str, str]]:
@@ -103,7 +114,7 @@ def card(report: Report, point: Report, front_matter: str) -> str:
     rows = "\n".join(f"| {name} | {value} | {more} |" for name, value, more in agreement_rows(point))
     speed = "\n".join(
         f"| {row['batch']} at a time | {row['pruned_ms']:.1f} ms | the original {row['original_ms']:.1f} ms: "
-        f"{row['speedup']:.2f} × as fast ({row['threads']} threads, {row['machine']}) |"
+        f"{row['speedup']:.2f} × as fast, {_by_pruning(row)} ({row['threads']} threads, {row['machine']}) |"
         for row in point["speed"]
     )
     changed = "\n".join(f"- {c['original']} → {c['pruned']}: {c['texts']} of {c['of']}" for c in point["changes"])
@@ -114,7 +125,7 @@ def card(report: Report, point: Report, front_matter: str) -> str:
 
 Learned token pruning: layer by layer, tokens that contribute little to the others are dropped. Thresholds and weights
 were set on {texts["train"]} texts without labels, to give the original's answers; figures are of {texts["kept"]} other
-texts, {texts["mean_tokens"]:.0f} tokens each on average.
+texts, {texts["mean_tokens"]:.0f} tokens each on average{_cut(texts)}.
 
 | | | |
 |---|---|---|

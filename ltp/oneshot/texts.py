@@ -17,7 +17,7 @@ from ltp.settings.oneshot import PruneSettings
 from ltp.settings.pruning import PruningSettings
 from ltp.settings.tasks import Task
 from ltp.text.cleaning import clean, clean_text, keys
-from ltp.text.local import read_local
+from ltp.text.local import read_local, where_not_utf8
 from ltp.text.prepare import to_dataset
 from ltp.text.tokenise import tokenise
 from ltp.text.types import Table
@@ -33,6 +33,7 @@ MIN_TOKENS = 8  # a text, on average: of fewer there is nothing to drop
 MIN_QUERIES = 10  # of a reranker's text, with several candidates each
 MAX_CANDIDATES = 100  # of a query that are looked at
 MAX_TEXTS = 50_000  # that are looked at
+MAX_UNKNOWN, LOOK = 0.2, 2000  # share of the tokens that the tokenizer does not know, in so many texts
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,18 @@ def read_table(path: str | Path, settings: PruneSettings) -> Table:
     import pandas as pd
 
     path = Path(path).expanduser()
+    if not path.exists():
+        raise LTPError(f"text: {path} is not there; expected a .csv, .tsv, .jsonl, .parquet or .txt file, or a folder")
     if path.suffix.lower() == ".txt" and path.is_file():
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise LTPError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+        except UnicodeDecodeError:
+            raise LTPError(f"{path}: not UTF-8 {where_not_utf8(path)}; save it as UTF-8") from None
         return Table(path.name, pd.DataFrame({"text": [line for line in lines if line.strip()]}))
-    return read_local(path, Task(NAME, settings.text_columns or TEXT)).tables["train"]
+    try:
+        return read_local(path, Task(NAME, settings.text_columns or TEXT)).tables["train"]
+    except LTPError as error:
+        raise LTPError(str(error).replace("path: ", "text: ", 1)) from None
 
 
 def task_of(original: Original, table: Table, settings: PruneSettings) -> Task:
@@ -89,7 +95,8 @@ def task_of(original: Original, table: Table, settings: PruneSettings) -> Task:
     columns = settings.text_columns
     if columns is None:
         others = [column for column in there if column != settings.label_column]
-        columns = TEXT if "text" in others or len(others) != 1 else tuple(others)
+        named = PAIR if set(PAIR) <= set(others) else TEXT
+        columns = named if "text" in others or len(others) != 1 else tuple(others)
     if settings.protect != "none" and len(columns) != 2:
         raise LTPError("protect: first needs pairs; expected two text_columns")
     labels = original.labels
@@ -129,6 +136,7 @@ def make_texts(original: Original, table: Table, settings: PruneSettings) -> Tex
     rows = to_dataset(tokenise(unlabelled, original.tokenizer, max_length, with_types, table.name, task))
     texts = Texts(task, frame, rows, max_length, labelled, ranked)
     _check_lengths(texts, original, settings, table.name)
+    _check_known(texts, original, table.name)
     if ranked and (found := int((frame["text"].value_counts() > 1).sum())) < MIN_QUERIES:
         raise LTPError(
             f"{table.name}: {found} texts in {task.text_columns[0]} with several in {task.text_columns[1]}; expected "
@@ -165,6 +173,17 @@ def _check_room(frame: pd.DataFrame, task: Task, original: Original, max_length:
         raise LTPError(
             f"{name}: {task.text_columns[0]} {firsts[longest][:40]!r}… has {tokens} tokens, and at most {room} leave "
             f"room for {task.text_columns[1]} among the {max_length} that are read; shorten it"
+        )
+
+
+def _check_known(texts: Texts, original: Original, name: str) -> None:
+    """Raise LTPError where much of the text is unknown to the tokenizer: another model's, or another language."""
+    ids = np.concatenate(texts.rows[:LOOK]["input_ids"])
+    share = float((ids == original.tokenizer.unk_token_id).mean())
+    if share > MAX_UNKNOWN:
+        raise LTPError(
+            f"{name}: {100 * share:.0f} % of the tokens are unknown to the tokenizer ({original.tokenizer.unk_token}); "
+            f"expected text in the language of {original.name}, and the model's own tokenizer"
         )
 
 

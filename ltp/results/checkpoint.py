@@ -24,6 +24,9 @@ TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
 )
+# Rows are the labels, of sentences or tokens: most architectures have BERT's name. The last is of answers.
+CLASSIFIERS = ("classifier.weight", "classifier.out_proj.weight")
+HEAD_WEIGHTS = (*CLASSIFIERS, "qa_outputs.weight")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json")  # one of them makes a tokenizer
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
 

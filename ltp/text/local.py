@@ -19,6 +19,8 @@ from ltp.text.types import Source, Table, table_of
 if TYPE_CHECKING:
     import pandas as pd
 
+NEWLINE = b"\n"
+
 
 def read_local(path: Path, task: Task) -> Source:
     """Read a file (text in one piece) or a folder (train, validation or dev, perhaps test, in files of any format).
@@ -52,8 +54,8 @@ def _read_file(path: Path, task: Task, name: str) -> Table:
         frame = READERS[known[path.suffix.lower()]](path, task)
     except LTPError:
         raise
-    except UnicodeDecodeError as error:
-        raise LTPError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except UnicodeDecodeError:
+        raise LTPError(f"{path}: not UTF-8 {where_not_utf8(path)}; save it as UTF-8") from None
     except Exception as error:  # pandas' and Arrow's parsers raise many kinds
         raise LTPError(f"{path}: not readable as {path.suffix[1:]} ({first_line(error)}); fix that line") from None
     renames = {old: new for old, new in task.download_columns if new not in frame.columns}
@@ -64,6 +66,16 @@ def _read_file(path: Path, task: Task, name: str) -> Table:
     return Table(name, frame)
 
 
+def where_not_utf8(path: Path) -> str:
+    """Where a file is not UTF-8, which a reader's error tells by its buffer: ``in line 3 (byte 70)``."""
+    content = path.read_bytes()
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"in line {content.count(NEWLINE, 0, error.start) + 1} (byte {error.start})"
+    return "throughout"
+
+
 def _read_tsv(path: Path, task: Task) -> pd.DataFrame:
     """Tab-separated, with quoting off as in GLUE: quotation marks are part of the text."""
     with path.open(encoding="utf-8-sig") as stream:
@@ -71,11 +83,31 @@ def _read_tsv(path: Path, task: Task) -> pd.DataFrame:
     header = task.download_header
     headerless = header is not None and len(first) == len(header) and not set(task.text_columns) & set(first)
     names = {"header": None, "names": list(header)} if headerless and header else {}
-    return _read_delimited(path, sep="\t", quoting=csv.QUOTE_NONE, **names)
+    frame = _read_delimited(path, sep="\t", quoting=csv.QUOTE_NONE, **names)
+    if not task.may_lack_text:
+        _refuse_short_lines(path, len(frame.columns) - 1)
+    return frame
+
+
+def _refuse_short_lines(path: Path, tabs: int) -> None:
+    """Raise LTPError for a line with fewer tabs than the header, whose last cells pandas would take for empty."""
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.strip() and line.count("\t") < tabs:
+                raise LTPError(
+                    f"{path}: line {number} has fewer cells than there are columns ({tabs + 1}); fill it up, or save "
+                    "the table as .csv where cells are quoted and hold line breaks, as a .tsv's cannot"
+                )
 
 
 def _read_csv(path: Path, task: Task) -> pd.DataFrame:
-    return _read_delimited(path, sep=",")
+    frame = _read_delimited(path, sep=",")
+    if len(frame.columns) == 1 and (other := next((sep for sep in ";\t|" if sep in frame.columns[0]), None)):
+        raise LTPError(
+            f"{path}: has one column, {frame.columns[0]!r}, being separated by {other!r}; expected commas, or tabs in "
+            "a .tsv: save it as such"
+        )
+    return frame
 
 
 def _read_delimited(path: Path, **options: Any) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
     predictions: dict[str, Any] = {}
     layers: dict[str, Any] = {}
     for name, split in splits.items():
-        found = trainer.predict(split, metric_key_prefix=name)
+        found = trainer.predict(split, ignore_keys=[], metric_key_prefix=name)
         logits, attention_tokens, ffn_tokens = read_outputs(found.predictions, split, kind)
         loss = mean_loss(kind, logits, found.label_ids)
         if not (math.isfinite(loss) and np.isfinite(logits).all()):

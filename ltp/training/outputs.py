@@ -90,7 +90,7 @@ def predict_train(trainer: Trainer, split: Any, kind: str) -> np.ndarray:
 
     Where each token has outputs, those of all examples' own tokens, one after the other (tokens, C).
     """
-    logits, _, _ = read_outputs(trainer.predict(split).predictions, split, kind)
+    logits, _, _ = read_outputs(trainer.predict(split, ignore_keys=[]).predictions, split, kind)
     if kind not in ("tokens", "spans"):
         return logits
     return np.concatenate([row[:length] for row, length in zip(logits, split["length"], strict=True)])

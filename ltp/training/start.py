@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from ltp.common.errors import LTPError
 from ltp.models.configuration import LTPConfig
-from ltp.models.loading import MODELS, expect_kind
+from ltp.models.loading import MODELS, expect_kind, load_complete
 from ltp.models.modeling import LTPPreTrainedModel
-from ltp.results.checkpoint import read_config, weight_shapes
+from ltp.results.checkpoint import CLASSIFIERS, read_config, weight_shapes
 from ltp.results.encoders import ENCODERS, encoder_type
 from ltp.results.manifest import CONVERSION, METRICS, read_manifest
 from ltp.results.run import read_metrics
@@ -25,9 +25,6 @@ from ltp.text.encoder import encoder_record, resolve_model
 from ltp.text.tokenizer import check_tokenizer
 from ltp.training.recording import TRAIN_LOGITS
 from ltp.training.stage import Stage
-
-# The layer of a classification head whose rows are the labels, of sentences or tokens: most have BERT's name.
-HEADS = ("classifier.weight", "classifier.out_proj.weight")
 
 
 def read_parent(stage: Stage) -> dict[str, Any] | None:
@@ -90,7 +87,7 @@ def load_model(stage: Stage, folder: Path, info: Mapping[str, Any]) -> LTPPreTra
         model = pruned.from_base(base, PruningSettings(prune_mode="none"))
         return _freeze(model, settings)
     expect_kind(folder, head_of(read_config(folder)), info)
-    model = loader.from_pretrained(folder, **options)
+    model = load_complete(loader, folder, **options)
     if not isinstance(model.config, LTPConfig):
         found = model.config.model_type
         raise LTPError(f"{folder}: model_type is {found!r}, expected 'ltp'; run `ltp convert` first")
@@ -119,7 +116,7 @@ def _freeze(model: LTPPreTrainedModel, settings: TrainingSettings) -> LTPPreTrai
 def _labels_of_head(folder: Path) -> int | None:
     """The number of labels of the classification head among a checkpoint's weights; None where there is none."""
     shapes = weight_shapes(folder)
-    return next((shapes[name][0] for name in HEADS if name in shapes), None)
+    return next((shapes[name][0] for name in CLASSIFIERS if name in shapes), None)
 
 
 def load_teacher(stage: Stage, info: Mapping[str, Any]) -> tuple[dict[str, str] | None, torch.Tensor | None]:

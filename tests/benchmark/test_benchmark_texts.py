@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import datasets
 from transformers import RobertaConfig
 
 from ltp.benchmark import texts
@@ -20,6 +23,16 @@ def test_batches_hold_every_sentence_once(tiny_data):
             widest = 64 if kind == "padded" else max(lengths[place] for place in places)
             assert batch["input_ids"].shape == (len(places), widest)
     assert [lengths[place] for places, _ in found for place in places] == sorted(lengths)
+
+
+def test_text_kept_aside_is_timed_where_there_is_no_test_split(monkeypatch):
+    splits = {
+        name: datasets.Dataset.from_dict({"input_ids": [[1, number, 2]] * 3})
+        for number, name in ((7, "train"), (8, "validation"))
+    }
+    monkeypatch.setattr(texts, "load", lambda folder: (splits, {"task": "t", "max_length": 8}))
+    (text,) = read_texts(Path("data"), 3, ())
+    assert [row["input_ids"][1] for row in text.rows] == [8, 8, 8]
 
 
 def test_text_cut_to_a_length_begins_and_ends_as_sentences_do(tiny_data):

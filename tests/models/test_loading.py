@@ -10,14 +10,19 @@ import sys
 import pytest
 import torch
 from helpers import tiny
+from helpers.one_call import save_classifier
 from helpers.tiny_text import save_tokenizer
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
+from ltp.common.errors import LTPError
+from ltp.conversion.convert import convert
+from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.settings.pruning import PruningSettings
 
 # What must start in a blink; the import contract in pyproject.toml forbids torch to whole packages.
 TORCH_FREE = (
-    "ltp", "ltp.analysis.tables", "ltp.cli.main", "ltp.conversion.convert", "ltp.grid.progress", "ltp.models.flops",
+    "ltp", "ltp.analysis.tables", "ltp.cli.main", "ltp.conversion.convert", "ltp.grid.progress",
     "ltp.report.page", "ltp.report.plots", "ltp.results.verify", "ltp.settings.data", "ltp.text.prepare",
     "ltp.training.model_card",
 )  # fmt: skip
@@ -43,11 +48,45 @@ for texts in (["a fine film"], ["a fine film", "the plot was dull but the actor 
 """
 
 
+FIRST = """
+import importlib
+importlib.import_module({name!r})
+from transformers import AutoConfig
+assert type(AutoConfig.for_model("ltp")).__name__ == "LTPConfig"
+"""
+
+
 def run(code: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["ltp.models.configuration", "ltp.models.layouts.registry", "ltp.models.flops", "ltp.oneshot.texts"]
+)
+def test_any_module_may_be_imported_first(name):
+    run(FIRST.format(name=name))
+
+
+@pytest.mark.parametrize("architecture", ["BertModel", "BertForMaskedLM"])
+def test_a_model_without_a_head_is_not_given_one_at_random(tmp_path, architecture):
+    save_classifier(tmp_path, architecture=architecture)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["BertForSequenceClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LTPError, match=r"has no weights \w+\.\w+.*; expected a fine-tuned model, not an encoder alone"):
+        load_pruned(tmp_path)
+    with pytest.raises(LTPError, match=r"model\.safetensors: has none of classifier\.weight.* not an encoder alone"):
+        convert(tmp_path, tmp_path / "converted", PruningSettings())
+
+
+def test_the_library_s_trainer_hands_on_the_outputs_alone(saved, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(saved[0])
+    rows = [{"input_ids": [2, 5, 6, 3], "attention_mask": [1] * 4, "labels": number % 2} for number in range(4)]
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True)
+    trainer = Trainer(model, arguments, compute_metrics=lambda found: {"rows": len(found.predictions)})
+    assert trainer.predict(rows).predictions.shape == (4, 2)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers.one_call import save_classifier, some_texts
@@ -15,6 +17,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import ltp
 from ltp.cli.main import main
+from ltp.oneshot.original import load_original
+from ltp.oneshot.texts import task_of
+from ltp.settings.oneshot import PruneSettings
+from ltp.text.types import Table
 
 
 def report(folder):
@@ -30,6 +36,33 @@ def test_the_screen_says_what_was_kept_and_what_it_saves(pruned):
     assert found["low"] <= found["estimate"] <= found["high"] and found["equal"] <= point["kept"]
     one, many = (row["batch"] for row in point["speed"])
     assert one == 1 < many <= 32  # as many as there is time for
+
+
+def test_the_screen_tells_pruning_from_packing_and_says_what_was_cut(pruned):
+    (point,) = report(pruned.folder)["points"]
+    for row in point["speed"]:
+        assert f"{row['speedup']:.2f} × as fast, {row['by_pruning']:.2f} × by pruning" in pruned.screen
+    found = report(pruned.folder)
+    assert found["texts"]["cut"] == 0 and "cut at" not in pruned.screen
+    from ltp.oneshot.screen import card, screen
+
+    found["texts"]["cut"] = 7
+    for text in (screen(found), card(found, point, "")):
+        assert "(7 are cut at 32 tokens, for the original too)" in text
+
+
+def test_what_sentence_transformers_keeps_beside_a_model_goes_with_it(classifier, tmp_path):
+    folder = shutil.copytree(classifier, tmp_path / "model")
+    (folder / "config_sentence_transformers.json").write_text('{"activation_fn": "torch.nn.modules.linear.Identity"}')
+    ltp.prune(str(folder), None, some_texts(220), output=tmp_path / "out", minutes=0.1)
+    name = "config_sentence_transformers.json"
+    assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_table_of_pairs_is_read_as_such(classifier, tmp_path):
+    table = pd.DataFrame({"text": ["a"], "text_pair": ["b"], "n": ["1"]})
+    task = task_of(load_original(str(classifier)), Table("t", table), PruneSettings())
+    assert task.text_columns == ("text", "text_pair")
 
 
 def test_nothing_but_the_screen_is_printed(pruned):

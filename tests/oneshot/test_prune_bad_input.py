@@ -9,11 +9,13 @@ import os
 from dataclasses import replace
 
 import pytest
+import torch
 from helpers.one_call import save_classifier, some_pairs, some_texts
 from helpers.tiny_text import save_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 import ltp
 from ltp.cli.main import main
@@ -49,6 +51,12 @@ FILES = {
     "empty column": (["text", "id"], [["", "1"]] * 300, "texts.csv, row 1: text is empty"),
     "no such column": (["words", "id"], [*([text, "1"] for (text,) in TEXTS)], "no column 'text', it has words, id"),
     "no rows": (["text"], [], "texts.csv: no rows"),
+    "semicolons": (["id;text;label"], TEXTS, "has one column, 'id;text;label', being separated by ';'"),
+    "another language": (
+        ["text"],
+        [[f"слово {'ещё ' * 9}{number}"] for number in range(300)],
+        "% of the tokens are unknown",
+    ),
 }
 
 
@@ -62,7 +70,7 @@ def test_a_text_that_cannot_be_used(classifier, tmp_path, capsys, name):
 @pytest.mark.parametrize("suffix", [".csv", ".txt"])
 def test_a_file_of_another_encoding(classifier, tmp_path, capsys, suffix):
     path = write(tmp_path / f"texts{suffix}", ["text"], [*TEXTS, ["un café fermé"]], "latin-1")
-    assert "not UTF-8 at byte" in refused(capsys, tmp_path, classifier, f"--text={path}")
+    assert "not UTF-8 in line " in refused(capsys, tmp_path, classifier, f"--text={path}")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +119,43 @@ def test_a_model_whose_weights_have_no_classifier(text_file, tmp_path, capsys):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForSequenceClassification"]}))
     assert "no classifier in model.safetensors" in refused(capsys, tmp_path, folder, f"--text={text_file}")
+
+
+def test_a_file_that_is_not_there(classifier, tmp_path, capsys):
+    line = refused(capsys, tmp_path, classifier, f"--text={tmp_path}/none.csv")
+    assert f"text: {tmp_path}/none.csv is not there; expected a .csv" in line
+    (tmp_path / "texts.xlsx").write_bytes(b"PK")
+    assert "text: " in refused(capsys, tmp_path, classifier, f"--text={tmp_path}/texts.xlsx")
+
+
+class MeanBertForSequenceClassification(BertForSequenceClassification):
+    """A classifier of a user's own, that reads the mean of all tokens."""
+
+    def forward(self, input_ids=None, attention_mask=None, token_type_ids=None, **kwargs):
+        states = self.bert(input_ids, attention_mask, token_type_ids).last_hidden_state
+        return SequenceClassifierOutput(logits=self.classifier(states.mean(1)))
+
+
+def test_a_model_that_computes_something_else(classifier):
+    model = MeanBertForSequenceClassification.from_pretrained(classifier)
+    with pytest.raises(LTPError, match=r"outputs of this MeanBert\w+ differ by .* from those of transformers"):
+        ltp.prune(model, AutoTokenizer.from_pretrained(classifier), some_texts(220), minutes=0.1)
+
+
+class PeftModelForSequenceClassification(torch.nn.Module):
+    """By its name a classifier."""
+
+
+def test_a_wrapper_round_a_model(classifier):
+    with pytest.raises(LTPError, match="PeftModelForSequenceClassification is none of transformers' own models"):
+        ltp.prune(PeftModelForSequenceClassification(), AutoTokenizer.from_pretrained(classifier), some_texts(220))
+
+
+def test_a_model_of_several_numbers_a_text(tmp_path):
+    folder = save_classifier(tmp_path, labels=3)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, problem_type="regression")
+    with pytest.raises(LTPError, match="gives several numbers for a text; expected one that gives one class or number"):
+        ltp.prune(model, AutoTokenizer.from_pretrained(folder), some_texts(220))
 
 
 def test_a_model_of_several_labels_a_text(classifier):

@@ -266,7 +266,7 @@ def test_answers_elsewhere_empty_questions_and_long_ones_are_refused(tiny_encode
 @pytest.mark.parametrize(("name", "kind"), [("train.conll", "tokens"), ("train.json", "spans")])
 def test_a_file_of_another_encoding_is_refused(tmp_path, name, kind):
     (tmp_path / name).write_bytes("Zürich B-LOC\n".encode("latin-1"))
-    with pytest.raises(LTPError, match="not UTF-8 at byte 1; save it as UTF-8"):
+    with pytest.raises(LTPError, match="not UTF-8 in line 1 \\(byte 1\\); save it as UTF-8"):
         check_text(wish(tmp_path / name, kind))
 
 

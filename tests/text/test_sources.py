@@ -73,6 +73,19 @@ def test_a_csv_field_may_hold_commas_quotation_marks_and_line_breaks(tmp_path):
     assert read(write(tmp_path / "a.csv", frame)).tables["train"].frame["text"].tolist() == frame["text"].tolist()
 
 
+def test_a_tsv_whose_cells_are_quoted_is_refused(tmp_path):
+    (tmp_path / "a.tsv").write_text('text\tlabel\n"two\nlines"\tno\nplain\tyes\n')
+    with pytest.raises(LTPError, match=r"a\.tsv: line 2 has fewer cells than there are columns \(2\); .*quoted"):
+        read(tmp_path / "a.tsv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_csv_with_another_separator_is_refused(tmp_path, separator):
+    (tmp_path / "a.csv").write_text(f"text{separator}label\na{separator}no\n")
+    with pytest.raises(LTPError, match=r"has one column, .* expected commas"):
+        read(tmp_path / "a.csv")
+
+
 def test_a_byte_order_mark_is_no_part_of_a_column(tmp_path):
     write_tsv(tmp_path / "a.tsv", FRAME)
     (tmp_path / "a.tsv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.tsv").read_bytes())
