@@ -33,12 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """``ltp data``: prepare the data and say what came out."""
     settings = read_settings(arguments, DataSettings)
+    from ltp.text.dataset import load
     from ltp.text.prepare import prepare
 
     with exclusive(arguments.output):
         info = prepare(settings, arguments.output)
+        lengths = list(load(arguments.output)[0]["train"]["length"])
     counts = ", ".join(f"{count} {split}" for split, count in info["examples"].items())
     print(f"{info['task']}: {counts} examples in {arguments.output}")
+    if cut := sum(length >= settings.max_length for length in lengths):
+        print(f"max_length: {cut} of {len(lengths)} training texts are cut at {settings.max_length} word pieces")
     for split in ("train", "validation", "test"):
         asked, there = getattr(settings, f"{split}_examples"), info["examples"].get(split, 0)
         if asked and there < asked:

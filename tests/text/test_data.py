@@ -79,6 +79,16 @@ def test_fewer_texts_than_were_asked_for_are_said(encoder, tmp_path, capsys):
     assert "train_examples: 30 asked, 24 used: the text has too few" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("length", [8, 64])
+def test_texts_that_are_cut_are_counted(encoder, tmp_path, capsys, length):
+    folder = write_single(tmp_path / "text", {"train": 60, "dev": 20})
+    flags = [f"--path={folder}", f"--model={encoder}", f"--max-length={length}", f"--output={tmp_path}/data"]
+    assert main(["data", "--task=sst2", "--source=local", *flags]) == 0
+    lengths = np.asarray(load(tmp_path / "data")[0]["train"]["length"])
+    said = f"max_length: {(lengths >= 8).sum()} of 60 training texts are cut at 8 word pieces"
+    assert (said in capsys.readouterr().out) == (length == 8)
+
+
 def refusal(wish: DataSettings, output: Path) -> str:
     with pytest.raises(LTPError) as caught:
         prepare(wish, output)
