@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ltp.analysis.bootstrap import difference_interval, score_interval
+from ltp.analysis.bootstrap import Interval, difference_interval, score_interval
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.labels import short_label
 from ltp.analysis.predictions import Answers, read_answers, resampled_metrics
@@ -40,6 +40,9 @@ class SummaryRow:
     difference_sd: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    validation_difference: float | None = None  # likewise, on the examples that the setting was picked by
+    validation_difference_low: float | None = None
+    validation_difference_high: float | None = None
     gflops: float | None = None
     relative_flops: float | None = None
     relative_flops_sd: float | None = None
@@ -54,7 +57,9 @@ def summary_rows(study: Study) -> list[SummaryRow]:
     """The rows of a study: dense, then ltp, topk and manual, those of them that it has runs of."""
     reported = {setting.method: setting for setting in study.reported()}
     dense = reported.get("dense")
-    answers = dict(zip(reported, _answers_of(list(reported.values())), strict=True))
+    settings = list(reported.values())
+    answers = dict(zip(reported, _answers_of(settings, "test"), strict=True))
+    picked_by = dict(zip(reported, _answers_of(settings, "validation"), strict=True))
     rows = []
     for method in METHODS:
         runs = [run for run in study.runs if run.method == method]
@@ -67,6 +72,7 @@ def summary_rows(study: Study) -> list[SummaryRow]:
             notes.append(_precisions_note(reported[method], dense))
             if dense and method != "dense":
                 figures |= _difference(reported[method], dense, answers[method], answers["dense"])
+                figures |= _validation_difference(reported[method], dense, picked_by[method], picked_by["dense"])
         elif dense is None:
             notes.append("no complete dense run to compare with")
         else:
@@ -89,11 +95,11 @@ def _precisions(setting: Setting) -> str:
     return " and ".join(sorted({str(run.settings.get("precision", "fp32")) for run in setting.runs}))
 
 
-def _answers_of(settings: Sequence[Setting]) -> list[Answers]:
-    """The test answers of each setting, all on the same labels."""
+def _answers_of(settings: Sequence[Setting], split: str) -> list[Answers]:
+    """The answers of each setting on a split, all on the same labels."""
     if not settings:
         return []
-    labels, predictions = read_answers(settings, "test")
+    labels, predictions = read_answers(settings, split)
     return [Answers(labels, [rows]) for rows in predictions]
 
 
@@ -145,11 +151,25 @@ def _figures(setting: Setting, answers: Answers) -> dict[str, Any]:
     }
 
 
-def _difference(setting: Setting, dense: Setting, answers: Answers, baseline: Answers) -> dict[str, Any]:
+def _paired(setting: Setting, answers: Answers, baseline: Answers) -> Interval:
+    """The interval of a setting's difference from dense, in points."""
     metrics = setting.runs[0].metrics
     assert metrics is not None
     labels, (predictions,) = answers
-    interval = difference_interval(resampled_metrics(metrics), labels, predictions, baseline.predictions[0]).in_points()
+    return difference_interval(resampled_metrics(metrics), labels, predictions, baseline.predictions[0]).in_points()
+
+
+def _validation_difference(setting: Setting, dense: Setting, answers: Answers, baseline: Answers) -> dict[str, Any]:
+    interval = _paired(setting, answers, baseline)
+    return {
+        "validation_difference": setting.score("validation") - dense.score("validation"),
+        "validation_difference_low": interval.low,
+        "validation_difference_high": interval.high,
+    }
+
+
+def _difference(setting: Setting, dense: Setting, answers: Answers, baseline: Answers) -> dict[str, Any]:
+    interval = _paired(setting, answers, baseline)
     pairs = zip(setting.runs, dense.runs, strict=True)
     return {
         "difference": setting.score("test") - dense.score("test"),

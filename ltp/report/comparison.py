@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.matched import MatchedRow
 from ltp.analysis.study import Study
+from ltp.analysis.summary import SummaryRow
 from ltp.common.names import LEARNED_METHODS, LEARNED_SHORT, METHOD_PHRASES, METHODS, PRUNING_METHODS
-from ltp.report.numbers import signed
+from ltp.report.numbers import fixed, signed
 
 
 def at_equal_flops(rows: Sequence[MatchedRow], tried: Iterable[str] = ()) -> str | None:
@@ -76,6 +78,25 @@ def unequal_tries(study: Study) -> str | None:
     return (
         f"Unequal numbers of settings were tried: {', '.join(tried[:-1])} and {tried[-1]}. With more to pick from, the "
         f"cheapest within {TOLERANCE:g} point of dense tends to be cheaper by chance alone; compare at equal FLOPs."
+    )
+
+
+def how_sure_picks_are(study: Study, rows: Sequence[SummaryRow]) -> str | None:
+    """How well validation knows the differences that operating points were picked by, where that is worse than a point.
+
+    ``rows`` are the study's. None where it is known better, or nothing was picked.
+    """
+    widths = [
+        (row.validation_difference_high - row.validation_difference_low) / 2
+        for row in rows
+        if row.validation_difference_low is not None and row.validation_difference_high is not None
+    ]
+    if study.dense is None or not widths or median(widths) <= TOLERANCE:
+        return None
+    return (
+        f"The settings were picked by {study.dense.runs[0].examples['validation']:,} validation examples, which know a "
+        f"difference from dense to ± {fixed(median(widths))} points: the cheapest that seems within {TOLERANCE:g} may "
+        "lose more on test. With more of them the pick is surer."
     )
 
 

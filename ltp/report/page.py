@@ -29,6 +29,7 @@ from ltp.report.by_length import accuracy_by_length, length_charts
 from ltp.report.charts import frontier_chart, interval_chart, thresholds_chart, tokens_chart
 from ltp.report.comparison import (
     at_equal_flops,
+    how_sure_picks_are,
     learned_of,
     matched_table,
     methods_of,
@@ -116,7 +117,7 @@ def _section(
         "equal_methods": compared,
         "rivals": compared[1:] if learned_of(equal) else [],
         "learned": LEARNED_SHORT.get(learned_of(equal) or "", ""),
-        "tries": unequal_tries(study),
+        "remarks": [unbroken(text) for text in (unequal_tries(study), how_sure_picks_are(study, rows)) if text],
         "frontier": frontier_chart(study, metric, ids.__getitem__),
         "methods": [method for method in METHODS if study.of(method)],
         "incomplete": incomplete_label(study),

@@ -12,6 +12,7 @@ from ltp.analysis.summary import SummaryRow
 from ltp.common.names import ALL_TASKS, METRIC_NAMES
 from ltp.report.comparison import (
     at_equal_flops,
+    how_sure_picks_are,
     learned_of,
     matched_table,
     methods_tried,
@@ -30,7 +31,11 @@ def render_tables(studies: Sequence[Study], summary: Sequence[SummaryRow], match
         equal = [row for row in matched if (row.task, row.model) == (study.task, study.model)]
         if points:
             intervals = any(row.test_score is not None for row in points)
-            remarks = [unequal_tries(study), what_intervals_hold([study]) if intervals else None]
+            remarks = [
+                unequal_tries(study),
+                how_sure_picks_are(study, points),
+                what_intervals_hold([study]) if intervals else None,
+            ]
             blocks += [_operating_points(points), _paragraphs(remarks)]
         if equal:
             blocks += [_equal_flops(equal), _paragraphs([at_equal_flops(equal, methods_tried(study))])]

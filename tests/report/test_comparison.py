@@ -10,9 +10,10 @@ from helpers.fake_study import metrics_of, write, write_study
 from ltp.analysis.csv_files import read_rows
 from ltp.analysis.matched import MatchedRow
 from ltp.analysis.runs import read_studies
+from ltp.analysis.summary import SummaryRow
 from ltp.analysis.tables import write_tables
 from ltp.cli import tables as tables_command
-from ltp.report.comparison import at_equal_flops, unequal_tries, what_intervals_hold
+from ltp.report.comparison import at_equal_flops, how_sure_picks_are, unequal_tries, what_intervals_hold
 from ltp.report.figures import accuracy_figure
 from ltp.report.page import write_page
 from ltp.results.run import read_metrics, write_run
@@ -109,6 +110,20 @@ def test_unequal_numbers_of_settings_are_said(one, capsys, tmp_path):
     write_tables(paths, tmp_path)
     assert unequal_tries(read_studies(tmp_path)[0]) is None
     assert "Unequal numbers" not in shown(tmp_path, capsys) + page_text(tmp_path)
+
+
+def test_how_sure_the_picks_are_is_said_where_it_is_worse_than_the_rule(one, capsys):
+    study, rows = read_studies(one)[0], read_rows(one / "summary.csv", SummaryRow)
+    picked = [row for row in rows if row.validation_difference is not None]
+    assert picked and all(row.validation_difference_low <= row.validation_difference for row in picked)
+    said = how_sure_picks_are(study, rows)
+    assert said.startswith(
+        "The settings were picked by 400 validation examples, which know a difference from dense to ± "
+    )
+    assert said in shown(one, capsys) and said in page_text(one)
+    for row in rows:
+        row.validation_difference_low, row.validation_difference_high = -0.5, 0.5
+    assert how_sure_picks_are(study, rows) is None and how_sure_picks_are(study, rows[:1]) is None
 
 
 def test_which_chances_the_intervals_hold_is_said(one, lacking, capsys):
