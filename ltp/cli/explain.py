@@ -13,7 +13,6 @@ from ltp.analysis.runs import read_studies
 from ltp.analysis.study import Run
 from ltp.common.errors import LTPError
 from ltp.common.names import LEARNED_METHODS
-from ltp.models.explain import NO_ANSWER, explain, labelled_words, load
 from ltp.report.sentences import render, use_colour
 from ltp.results.examples import EXAMPLES, Sentence, write_examples
 
@@ -38,10 +37,11 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
     if chosen is None:
         write_examples(path, [], run=None, reason=why)
         return path
-    model, tokenizer, _ = load(chosen.directory)
+    from ltp.models.explain import explain, load
     from ltp.text.dataset import load as load_data
     from ltp.text.tokenizer import check_tokenizer
 
+    model, tokenizer, _ = load(chosen.directory)
     splits, info = load_data(folder / "data")
     check_tokenizer(chosen.directory, folder / "data", info)
     test = splits["test"]
@@ -61,6 +61,8 @@ def explain_task(folder: str | Path, count: int = EXAMPLE_COUNT) -> Path:
 
 def _expected(example: Mapping[str, Any], info: Mapping[str, Any]) -> str:
     """The label of an example, as `explain` words answers."""
+    from ltp.models.explain import NO_ANSWER, labelled_words
+
     names = info["label_names"]
     if info["kind"] == "tokens":
         return labelled_words(example["text"].split(" "), [names[number] for number in example["word_labels"]])
@@ -101,6 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.examples or not 1 <= len(arguments.text) <= 2:
         found = f"{len(arguments.text)} texts" + (" and --examples" if arguments.examples else "")
         raise LTPError(f"text: {found} given; expected one text, two for a task of pairs, or --examples alone")
+    from ltp.models.explain import explain, load
+
     model, tokenizer, max_length = load(arguments.run)
     text = arguments.text[0] if len(arguments.text) == 1 else tuple(arguments.text)
     (sentence,) = explain(model, tokenizer, [text], max_length)

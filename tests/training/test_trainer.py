@@ -215,7 +215,7 @@ def test_prediction_keeps_the_order_of_the_data(tmp_path):
     lengths = [(7 * number) % 17 + 2 for number in range(70)]
     data = dataset(lengths).remove_columns("row")
     model = pruning()
-    found = make_trainer(model, tmp_path).predict(data)
+    found = make_trainer(model, tmp_path).predict(data, ignore_keys=[])
     assert found.label_ids.tolist() == [number % 3 for number in range(70)]
     logits, attention_tokens, ffn_tokens = found.predictions
     for number in range(70):
