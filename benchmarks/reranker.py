@@ -1,10 +1,10 @@
 """A small reranker of BBC news, fine-tuned here, pruned with and without protection of its queries -> CSV.
 
-    python benchmarks/reranker.py --output docs/data/reranker.csv [--minutes 2 4]
+    python benchmarks/reranker.py --output docs/data/reranker.csv [--minutes 3 4]
 
 The query is an article's last words, the candidates are the beginnings of articles of the same topic, its own among
-them. Queries that the reranker is fine-tuned on are not those that it is pruned with. Needs the
-extra ``demo``. MINUTES are those of the fine-tuning and of each of the two calls of ``ltp.prune``.
+them. Queries that the reranker is fine-tuned on are not those that it is pruned with. Needs the extra
+``demo``. MINUTES are those of the fine-tuning and of each of the two calls of ``ltp.prune``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def main() -> None:
     """Fine-tune, prune twice, write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, nargs=2, default=[2.0, 4.0])
+    parser.add_argument("--minutes", type=float, nargs=2, default=[3.0, 4.0])
     parser.add_argument("--model", type=Path, help="folder to keep the reranker in, or to take it from")
     options = parser.parse_args()
     if threads := cpu_threads():

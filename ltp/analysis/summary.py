@@ -151,7 +151,7 @@ def _figures(setting: Setting, answers: Answers) -> dict[str, Any]:
     }
 
 
-def _paired(setting: Setting, answers: Answers, baseline: Answers) -> Interval:
+def _difference_interval(setting: Setting, answers: Answers, baseline: Answers) -> Interval:
     """The interval of a setting's difference from dense, in points."""
     metrics = setting.runs[0].metrics
     assert metrics is not None
@@ -160,7 +160,8 @@ def _paired(setting: Setting, answers: Answers, baseline: Answers) -> Interval:
 
 
 def _validation_difference(setting: Setting, dense: Setting, answers: Answers, baseline: Answers) -> dict[str, Any]:
-    interval = _paired(setting, answers, baseline)
+    """The difference from dense on the split that the setting was picked by."""
+    interval = _difference_interval(setting, answers, baseline)
     return {
         "validation_difference": setting.score("validation") - dense.score("validation"),
         "validation_difference_low": interval.low,
@@ -169,7 +170,7 @@ def _validation_difference(setting: Setting, dense: Setting, answers: Answers, b
 
 
 def _difference(setting: Setting, dense: Setting, answers: Answers, baseline: Answers) -> dict[str, Any]:
-    interval = _paired(setting, answers, baseline)
+    interval = _difference_interval(setting, answers, baseline)
     pairs = zip(setting.runs, dense.runs, strict=True)
     return {
         "difference": setting.score("test") - dense.score("test"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
@@ -25,7 +25,7 @@ class LTPConfig(PreTrainedConfig):
 
     model_type = "ltp"
     # Counts beside the outputs: the library's Trainer gives `compute_metrics` the outputs alone.
-    keys_to_ignore_at_inference = ["attention_tokens", "ffn_tokens", "regulariser", "kept"]  # noqa: RUF012
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["attention_tokens", "ffn_tokens", "regulariser", "kept"]
 
     base_model_type: str = "bert"
     prune_mode: str = "none"

@@ -10,7 +10,7 @@ from ltp.settings.fields import check_limits, described
 from ltp.settings.tasks import KINDS, TASKS, Task, get_task
 
 SOURCES = ("packaged", "local", "hub")
-UNUSED = {"packaged": ("path", "revision"), "local": ("subset", "revision"), "hub": ()}  # keys, by source
+KEYS_WITHOUT_USE = {"packaged": ("path", "revision"), "local": ("subset", "revision"), "hub": ()}
 TEST_SPLITS = ("split", "half", "validation", "given")
 
 
@@ -72,7 +72,7 @@ class DataSettings:
                 f"source: packaged has {', '.join(PACKAGED_TASKS)}, not {self.text}; set source: local with a path, "
                 "or source: hub"
             )
-        for key in UNUSED[self.source]:
+        for key in KEYS_WITHOUT_USE[self.source]:
             if (value := getattr(self, key)) is not None:
                 hint = "; add source: local, or source: hub" if key == "path" else "; leave it out"
                 raise LTPError(f"{key}: {value!r} does not go with source {self.source}{hint}")

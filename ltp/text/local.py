@@ -19,8 +19,6 @@ from ltp.text.types import Source, Table, table_of
 if TYPE_CHECKING:
     import pandas as pd
 
-NEWLINE = b"\n"
-
 
 def read_local(path: Path, task: Task) -> Source:
     """Read a file (text in one piece) or a folder (train, validation or dev, perhaps test, in files of any format).
@@ -72,7 +70,8 @@ def where_not_utf8(path: Path) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        return f"in line {content.count(NEWLINE, 0, error.start) + 1} (byte {error.start})"
+        line = content.count(b"\n", 0, error.start) + 1
+        return f"in line {line} (byte {error.start})"
     return "throughout"
 
 
