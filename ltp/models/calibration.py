@@ -104,8 +104,11 @@ def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target:
     unit = 1.0 if model.config.pruning().is_relative else max([value for value in start if value < ABOVE_ALL] or [1.0])
     ends: dict[bool, tuple[float, float]] = {}  # costs more than the target? -> the last such constant, and its cost
 
-    def visit(shift: float) -> None:
+    def move(shift: float) -> None:
         model.set_thresholds([value + shift if moves else value for value, moves in zip(start, movable, strict=True)])
+
+    def visit(shift: float) -> None:
+        move(shift)
         found = measure(model, batches)
         ends[found > target] = shift, found
 
@@ -120,7 +123,7 @@ def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target:
         if len(ends) < 2:  # farther out, until the constant lies between
             ((above, (shift, found)),) = ends.items()
             if step > MAX_STEP * unit or not any(movable):
-                visit(0.0)
+                move(0.0)
                 raise LTPError(
                     f"flops: {target} cannot be reached by moving these thresholds: the {'least' if above else 'most'} "
                     f"possible on this text is {found:.3f} of the FLOPs; choose a target nearer to it"
@@ -134,7 +137,7 @@ def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target:
         share = (costly - target) / (costly - cheap)  # a secant, and now and then a bisection
         visit(low + (high - low) * (0.5 if evaluation % 3 == 2 else min(max(share, 0.05), 0.95)))
     shift, found = nearest()
-    visit(shift)
+    move(shift)
     return shift, found
 
 
