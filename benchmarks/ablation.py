@@ -1,9 +1,9 @@
 """Score × rule × training: what each is worth at the same share of the FLOPs -> CSV.
 
-    python benchmarks/ablation.py BASE... --output docs/data/ablation.csv [--flops 0.5 0.35] [--epochs 1]
+    python benchmarks/ablation.py BASE... --output docs/data/ablation.csv [--flops 0.5 0.35] [--scores saliency]
 
 BASE is the dense run of a study whose grid asks for distillation, such as results/evidence/sst2/seed~0/dense/base; the
-data lie where the study has them. Every score (mean attention, relative, contribution, lexical) meets every rule
+data lie where the study has them. Every score (mean attention, relative, contribution, saliency) meets every rule
 (thresholds, top-k; to top-k the first two are one, for they rank a sentence's tokens alike), with thresholds or keep
 rates set on the dense model's weights alone; set after fine-tuning for that one target; and set after one training at
 random budgets, which serves all targets. The two trainings take the same EPOCHS in all.
@@ -29,7 +29,7 @@ from ltp.training.stage import Stage
 from ltp.training.stages import train
 
 RULES = {"threshold": ("budget", "absolute_threshold"), "top-k": ("topk_budget", "topk")}  # method and prune_mode
-TITLES = ("mean attention (the paper's)", "over the median", "contribution", "over the median, with words")
+TITLES = ("mean attention (the paper's)", "over the median", "contribution", "predicted saliency")
 SCORES = dict(zip(SCORING_MODES, TITLES, strict=True))
 
 
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--flops", type=float, nargs="+", default=[0.5, 0.35])
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--scores", nargs="+", choices=SCORING_MODES, default=SCORING_MODES)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     options = parser.parse_args()
     origin = {"commit": commit() or "", "machine": processor_name()}
@@ -106,7 +107,7 @@ def main() -> None:
             {"task": task_title(base.parents[2].name), "score": "dense", "rule": "", "training": ""}
             | dense | origin | {"date": date}
         )  # fmt: skip
-        for score, rule in product(SCORES, RULES):
+        for score, rule in product(options.scores, RULES):
             if (score, rule) == ("relative", "top-k"):
                 continue
             with tempfile.TemporaryDirectory() as folder:

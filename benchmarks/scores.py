@@ -1,6 +1,6 @@
 """The time of importance scores, and of the decisions after them, in a packed encoder that drops nothing.
 
-Two decisions: the paper's, and that of the score ``lexical``, with words and a median in each sentence.
+Two decisions: the paper's, and that of the score ``saliency``, which needs no attention.
 
     python benchmarks/scores.py MODEL --data DIR... [--batch 1 32]
 
@@ -50,9 +50,9 @@ def main() -> None:
     papers = PruningSettings(final_token_threshold=1e-9)
     deciding, scoring = (LTPForSequenceClassification.from_base(base, papers).eval() for _ in range(2))
     scoring.rule = lambda: ScoresOnly("absolute_threshold", [1.0] * scoring.layers)
-    lexical = LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="lexical")).eval()
-    lexical.set_thresholds([KEEP_ALL + 1] * lexical.layers)
-    models = {"neither": dense, "scores": scoring, "the paper's decision": deciding, "lexical decision": lexical}
+    saliency = LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="saliency")).eval()
+    saliency.set_thresholds([KEEP_ALL + 1] * saliency.layers)
+    models = {"neither": dense, "scores": scoring, "the paper's decision": deciding, "saliency": saliency}
     for folder in options.data:
         text = next(read_texts(folder, options.sentences, ()))
         for size in options.batch:
@@ -64,7 +64,7 @@ def main() -> None:
                         model(**batch)
 
             with torch.inference_mode():
-                for model in (deciding, lexical):
+                for model in (deciding, saliency):
                     found = [model(**batch) for batch in made]
                     assert all((output.ffn_tokens == output.attention_tokens).all() for output in found)
             backends = {name: partial(passes, model) for name, model in models.items()}

@@ -21,8 +21,8 @@ from ltp.export.session import run_session, session
 from ltp.models.embedding import protected_lengths
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.packing import PackedTokens, count_tokens
-from ltp.models.scores import contribution, head_gram, value_norms
-from ltp.settings.pruning import WORD_SCORES, PruningSettings
+from ltp.models.scores import contribution, head_gram, predicted_saliency, value_norms
+from ltp.settings.pruning import SALIENCY, PruningSettings
 
 Batch = Mapping[str, Tensor]
 Run = Callable[[Batch], np.ndarray]  # a batch -> its logits (B, C)
@@ -125,8 +125,7 @@ class MaskedOnly(nn.Module):
         kept, lengths = attention_mask != 0, attention_mask.sum(1)
         rule, end = model.rule(), model.config.protected_until
         protected = None if end is None else protected_lengths(input_ids, attention_mask, end)
-        words = getattr(model, WORD_SCORES, None)
-        factors = None if words is None else words[input_ids].exp()  # (B, N)
+        probes = getattr(model, SALIENCY, None)
         hidden = encoder.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
         for index, layer in enumerate(encoder.encoder.layer):
             mask = torch.zeros_like(kept, dtype=hidden.dtype).masked_fill_(~kept, torch.finfo(hidden.dtype).min)
@@ -136,7 +135,7 @@ class MaskedOnly(nn.Module):
             hidden = layer.output(layer.intermediate(attended), attended)
             if rule.is_active(index):
                 received = self._received(layer.attention, entered, probabilities, kept)  # (B, N)
-                received = received if factors is None else received * factors
+                received = received if probes is None else predicted_saliency(entered.flatten(0, 1), probes[index])
                 indices = kept.reshape(-1).nonzero().squeeze(1)  # (T,) into B·N
                 seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
                 tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)), protected)

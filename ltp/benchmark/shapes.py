@@ -19,7 +19,7 @@ SHAPES = {
 
 
 def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
-    """A model of a published shape with random weights, its attention uneven enough for scores to differ.
+    """A model of a published shape with random weights and probes, its attention uneven enough for scores to differ.
 
     Its score is the budget's; its thresholds are still to be set (ltp.models.calibration).
     """
@@ -30,4 +30,6 @@ def random_model(shape: str, seed: int = 0) -> LTPForSequenceClassification:
         for layer in base.base_model.encoder.layer:
             for module in (layer.attention.self.query, layer.attention.self.key):
                 module.weight.mul_(3.0)
-    return LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="lexical"))
+    model = LTPForSequenceClassification.from_base(base, PruningSettings(scoring_mode="saliency"))
+    model.saliency_probes.normal_()
+    return model

@@ -17,17 +17,17 @@ from ltp.results.encoders import config_value
 from ltp.results.manifest import CONVERSION, METRICS, write_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
-from ltp.settings.pruning import THRESHOLDS, WORD_SCORES, PruningSettings
+from ltp.settings.pruning import SALIENCY, THRESHOLDS, PruningSettings
 
 
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict[str, Any]:
     """Write a pruning model into ``output`` from a fine-tuned classifier, or one of the original LTP.
 
     Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``: zeros, or
-    where scores are relative to the sentence thresholds that drop nothing. The score ``lexical`` adds ``word_scores``:
-    zeros, which `ltp train` replaces by what it measures. conversion.json is written last; returns
-    what it holds. Where ``checkpoint`` is a run that diverged, only that record is written. Raises LTPError for a
-    checkpoint that cannot be used.
+    where scores are logarithms thresholds that drop nothing. The score ``saliency`` adds ``saliency_probes``: zeros,
+    which `ltp train` replaces by what it fits. conversion.json is written last; returns what it holds. Where
+    ``checkpoint`` is a run that diverged, only that record is written. Raises LTPError for a checkpoint that cannot be
+    used.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     record = {"status": "complete", "reason": None, "pruning": vars(pruning), "parent": None}
@@ -50,8 +50,9 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
             if pruning.prune_mode == "absolute_threshold":
                 start = pruning.initial_thresholds(config_value(config, "num_hidden_layers"))
                 added[THRESHOLDS] = np.array(start, np.float32)
-            if pruning.scoring_mode == "lexical":
-                added[WORD_SCORES] = np.zeros(config["vocab_size"], np.float32)
+            if pruning.scoring_mode == "saliency":
+                shape = [config_value(config, name) for name in ("num_hidden_layers", "hidden_size")]
+                added[SALIENCY] = np.zeros(shape, np.float32)
             names = {name: name for name in safetensors_header(checkpoint / WEIGHTS)}
             if not names.keys() & set(HEAD_WEIGHTS):
                 raise LTPError(

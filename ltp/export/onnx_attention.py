@@ -13,6 +13,7 @@ from ltp.export.onnx_graph import FLOAT, INT64, Graph, int64_array
 from ltp.export.onnx_places import MASKED, Places
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.scores import SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
+from ltp.settings.pruning import SALIENCY
 
 INFINITY = np.float32(np.inf)
 FLAT = int64_array(-1)  # the shape of one dimension
@@ -29,10 +30,11 @@ class PruningAttention:
 
     def __init__(
         self, graph: Graph, model: LTPForSequenceClassification, lengths: str, places: Places,
-        protected: str | None = None, word_factors: str | None = None,
+        protected: str | None = None,
     ) -> None:  # fmt: skip
         self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
-        self.word_factors = word_factors  # (T,) factors of the tokens' scores; None: 1
+        probes = getattr(model, SALIENCY, None)
+        self.probes = None if probes is None else probes.detach().cpu().numpy()  # (L, H) of the score `saliency`
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
         self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
@@ -56,25 +58,25 @@ class PruningAttention:
         probabilities = self._probabilities(query, key, layer)
         context, kept_indices = self._context(probabilities, value), padding.indices
         if self.rule.is_active(layer):
-            kept = self._kept(probabilities, value, layer)
+            kept = self._kept(probabilities, value, hidden, layer)
             kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
             packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
             hidden = graph("Gather", hidden, packed_rows)
             self.places.select(packed_rows)
-            self.word_factors = None if self.word_factors is None else graph("Gather", self.word_factors, packed_rows)
             self._remove_all_but(kept)
         return graph("Gather", context, kept_indices), hidden
 
-    def attend_last(self, projected: str, layer: int) -> str:
+    def attend_last(self, projected: str, hidden: str, layer: int) -> str:
         """Queries, keys and values (T, 3H) of a last layer that drops tokens -> context (B, H) of the first tokens.
 
-        The dropped tokens only leave the counts: no later product would read those that stay.
+        ``hidden`` (T, H) is what entered it. The dropped tokens only leave the counts: no later product would read
+        those that stay.
         """
         query, key, value = self._split_heads(projected, 3)
         probabilities = self._probabilities(query, key, layer)
         first = self.graph("Slice", probabilities, int64_array(0), int64_array(1), int64_array(2))  # (B, A, 1, N)
         context = self._context(first, value)
-        self._remove_all_but(self._kept(probabilities, value, layer))
+        self._remove_all_but(self._kept(probabilities, value, hidden, layer))
         return context
 
     def attend_first(self, query: str, projected: str, layer: int) -> str:
@@ -119,21 +121,25 @@ class PruningAttention:
         context = self.graph("Transpose", self.graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
         return self.graph("Reshape", context, int64_array(-1, self.hidden_size))
 
-    def _kept(self, probabilities: str, value: str, layer: int) -> str:
-        """Attention probabilities (B, A, N, N) and values (B, A, N, D) -> (B, N) bool, false for padding."""
-        return self.graph("And", self._passes_rule(probabilities, value, layer), self.padding.valid)
+    def _kept(self, probabilities: str, value: str, hidden: str, layer: int) -> str:
+        """(B, N) bool, false for padding, from what :meth:`_received` is made of."""
+        return self.graph("And", self._passes_rule(probabilities, value, hidden, layer), self.padding.valid)
 
     def _remove_all_but(self, kept: str) -> None:
         """From here on, the sentences have the tokens of ``kept`` (B, N)."""
         lengths = self.graph("ReduceSum", self.graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
         self.padding = PaddingIndices(self.graph, lengths)
 
-    def _received(self, probabilities: str, value: str, layer: int) -> str:
-        """(B, N) attention that each token receives, or what it contributes, as in ltp.models.scores.
+    def _received(self, probabilities: str, value: str, hidden: str, layer: int) -> str:
+        """(B, N) attention that each token receives, or what it contributes (ltp.models.scores), or its saliency.
 
-        From ``probabilities`` (B, A, N, N) and ``value`` (B, A, N, D).
+        From ``probabilities`` (B, A, N, N) and ``value`` (B, A, N, D), or ``hidden`` (T, H), what entered the layer.
         """
         graph, padding = self.graph, self.padding
+        if self.probes is not None:
+            probe = graph.constants.add(self.probes[layer][:, None], f"layer{layer}.probe")
+            predicted = graph("Reshape", graph("MatMul", hidden, probe), FLAT)
+            return graph("Where", padding.valid, graph("Gather", predicted, padding.packed_rows), -INFINITY)
         received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
         if not self.contributions:
             return graph("ReduceSum", received, int64_array(1, 2), keepdims=0)
@@ -164,18 +170,17 @@ class PruningAttention:
             return graph("Equal", columns, np.int64(0))
         return graph("Less", columns, graph("Unsqueeze", self.protected, int64_array(1)))
 
-    def _passes_rule(self, probabilities: str, value: str, layer: int) -> str:
+    def _passes_rule(self, probabilities: str, value: str, hidden: str, layer: int) -> str:
         """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
         graph, rule, padding = self.graph, self.rule, self.padding
         first = self._never_dropped()
         if rule.keeps_first_only(layer):
             return first
-        received = self._received(probabilities, value, layer)
-        if self.word_factors is not None:
-            received = graph("Mul", received, graph("Gather", self.word_factors, padding.packed_rows))
-        if rule.centred:
+        received = self._received(probabilities, value, hidden, layer)
+        if rule.logarithmic and self.probes is None:
             received = self._centred_log(received)
         elif rule.mode not in ("absolute_threshold", "topk"):
+            received = received if self.probes is None else graph("Exp", received)
             received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         if rule.mode != "topk":
             scores = graph("Identity", received, output_name=SCORES.format(layer))

@@ -48,11 +48,11 @@ def build(model: LTPForSequenceClassification, int8: bool = False) -> ModelProto
     graph = Graph("ltp", Constants())
     weights = _Weights(model, int8)
     names = ["input_ids", "attention_mask"] + (["token_type_ids"] if getattr(config, "type_vocab_size", 1) > 1 else [])
-    hidden, lengths, positions, factors = weights.embed(graph, *names)
+    hidden, lengths, positions = weights.embed(graph, *names)
     protected = None
     if config.protected_until is not None:
         protected = _protected(graph, names[0], names[1], config.protected_until)
-    attention = PruningAttention(graph, model, lengths, places_of(graph, model, positions), protected, factors)
+    attention = PruningAttention(graph, model, lengths, places_of(graph, model, positions), protected)
     results = weights.encode(graph, hidden, attention)
     outputs = {"logits": weights.classify(graph, results[0]), "attention_tokens": results[1], "ffn_tokens": results[2]}
     for name, value in outputs.items():
@@ -89,11 +89,8 @@ class _Weights:
         bias = np.zeros_like(weight) if module.bias is None else _array(module.bias)
         return layer_norm(graph, terms, name, weight, bias, module.eps)
 
-    def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str, str, str | None]:
-        """Drop the padding; returns the embedded tokens (T, H), the sentences' lengths (B,) and the places (T,).
-
-        And the factors (T,) of the tokens' scores, where the model has some.
-        """
+    def embed(self, graph: Graph, ids: str, mask: str, types: str | None = None) -> tuple[str, str, str]:
+        """Drop the padding; returns the embedded tokens (T, H), the sentences' lengths (B,) and the places (T,)."""
         modules, store = self.layout.embedding_modules(self.model.encoder), graph.constants.add
         valid = graph("Cast", graph("Cast", mask, to=BOOL), to=INT64)  # (B, N) of 0 and 1
         lengths = graph("ReduceSum", valid, int64_array(1), keepdims=0)
@@ -115,11 +112,7 @@ class _Weights:
         hidden = self.norm(graph, terms, "embeddings", modules.norm)
         if modules.projection is not None:
             hidden = self.linear(graph, hidden, "embeddings_project", modules.projection)
-        factors = None
-        if self.config.scoring_mode == "lexical":
-            table = store(np.exp(_array(self.model.word_scores)), "word_factors")
-            factors = graph("Gather", table, graph("Gather", graph("Reshape", ids, FLAT), indices))
-        return hidden, lengths, graph("Gather", graph("Reshape", positions, FLAT), indices), factors
+        return hidden, lengths, graph("Gather", graph("Reshape", positions, FLAT), indices)
 
     def encode(self, graph: Graph, hidden: str, attention: PruningAttention) -> tuple[str, str, str]:
         """All layers; returns the first tokens (B, H), ``attention_tokens`` and ``ffn_tokens`` (B, L).
@@ -178,7 +171,7 @@ class _Weights:
         first = graph("Gather", hidden, attention.sequence_starts)
         entering = self._entering(graph, hidden, modules, name)
         if attention.rule.needs_scores(last):
-            return attention.attend_last(self._project(graph, entering, modules, name), last), first
+            return attention.attend_last(self._project(graph, entering, modules, name), hidden, last), first
         entering_first = graph("Gather", entering, attention.sequence_starts)
         query = self.linear(graph, entering_first, f"{name}.query", *modules.qkv, rows=slice(width))
         keys_and_values = self.linear(graph, entering, f"{name}.kv", *modules.qkv, rows=slice(width, None))

@@ -175,9 +175,9 @@ def _make_budget() -> dict[str, Schema]:
         "; one training serves all: each step draws a target between the least and the most. Where these are given "
         "and lambdas are not, there are no runs of lambdas; unset: none"
     )
-    scoring = _key(PruningSettings, "scoring_mode") | {"default": "lexical"}
+    scoring = _key(PruningSettings, "scoring_mode") | {"default": "saliency"}
     scoring["enum"] = [name for name in scoring["enum"] if name != "mean"]
-    scoring["description"] = "how the budget runs score a token, always relative to the others of its sentence"
+    scoring["description"] = "how the budget runs score a token; a logarithm, never the paper's score"
     rate = _key(TrainingSettings, "learning_rate")
     rate |= {"type": ["number", "null"], "default": None, "description": "the budget runs' learning_rate; unset: it"}
     length = _key(TrainingSettings, "epochs")

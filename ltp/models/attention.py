@@ -47,6 +47,7 @@ def packed_attention(
     positions: Tensor | None = None,
     width: int | None = None,
     differentiable: bool = True,
+    gates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
@@ -55,12 +56,13 @@ def packed_attention(
     at least 32 bits; with the ``norms`` (T, A) of scores.value_norms, what each token contributes.
     ``bias`` is added to the scores, from the tokens' ``positions`` (T,). ``width`` is at least N where N is not known
     without waiting for the GPU. ``differentiable``: whether what is received may get a gradient.
+    ``gates`` (T,) are added to all scores of the tokens as keys.
     """
     differentiable = differentiable and torch.is_grad_enabled()
-    plain = bias is None and norms is None and dropout == 0.0
+    plain = bias is None and norms is None and gates is None and dropout == 0.0
     if plain and gpu_attention.is_available(query, heads, return_received, differentiable):
         return gpu_attention.packed(query, key, value, lengths, heads, width, return_received)
-    rowwise = (norms, positions)
+    rowwise = (norms, positions, gates)
     largest = MAX_BLOCK_ELEMENTS if query.device.type == "cpu" else MAX_GPU_BLOCK_ELEMENTS
     blocks = [] if lengths.shape[0] == 1 else _blocks(lengths.tolist(), heads, largest)
     if len(blocks) <= 1:
@@ -69,9 +71,9 @@ def packed_attention(
     row = 0
     for start, stop, tokens in blocks:
         rows = slice(row, row + tokens)
-        norms, positions = (None if part is None else part[rows] for part in rowwise)
+        norms, positions, gates = (None if part is None else part[rows] for part in rowwise)
         context, received = _attend(
-            query[rows], key[rows], value[rows], norms, positions, seq_ids[rows] - start,
+            query[rows], key[rows], value[rows], norms, positions, gates, seq_ids[rows] - start,
             lengths[start:stop], heads, dropout, return_received, bias,
         )  # fmt: skip
         contexts.append(context)
@@ -95,7 +97,7 @@ def _blocks(lengths: list[int], heads: int, largest: int) -> list[tuple[int, int
 
 
 def _attend(
-    query: Tensor, key: Tensor, value: Tensor, norms: Tensor | None, positions: Tensor | None,
+    query: Tensor, key: Tensor, value: Tensor, norms: Tensor | None, positions: Tensor | None, gates: Tensor | None,
     seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float, return_received: bool, bias: AttentionBias | None,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """`packed_attention` for one block of sentences, padded to its longest."""
@@ -124,6 +126,9 @@ def _attend(
     if bias is not None:
         places = padded(positions)  # (B, N)
         added = bias(queries, keys, places, places)
+    if gates is not None:
+        gates = padded(gates)[:, None, None]  # (B, 1, 1, N)
+        added = gates if added is None else added + gates
     if return_received and added is None and dropout == 0.0 and not differentiable and not autocast:
         context, received = _attend_in_place(queries, keys, values, valid, lengths, norms)
     elif return_received or (differentiable and autocast and query.device.type == "cpu"):

@@ -22,13 +22,15 @@ class Wanted:
 
     ``return_received``: a score of each token, which is the attention that it receives; with the Gram matrices ``gram``
     (A, D, D) of the output projection, what it contributes. ``first_only``: the context of the first tokens only, and
-    no scores. ``differentiable``: whether the scores are to have gradients.
+    no scores. ``differentiable``: whether the scores are to have gradients. ``gates`` (T,) are added to what all
+    queries have in common with each token; not with ``first_only``.
     """
 
     return_received: bool = False
     gram: Tensor | None = None
     first_only: bool = False
     differentiable: bool = False
+    gates: Tensor | None = None
 
 
 def project(
@@ -63,6 +65,7 @@ def attend(
     return packed_attention(
         query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, wanted.return_received, norms=norms,
         bias=bias, positions=tokens.positions, width=tokens.width, differentiable=wanted.differentiable,
+        gates=wanted.gates,
     )  # fmt: skip
 
 

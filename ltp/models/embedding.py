@@ -14,13 +14,11 @@ from ltp.models.packing import PackedTokens, count_tokens
 
 
 def embed(
-    layout: Layout, encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None,
-    word_scores: Tensor | None = None,
-) -> PackedTokens:  # fmt: skip
+    layout: Layout, encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None
+) -> PackedTokens:
     """The base model's embeddings of all valid tokens (T, H), from ids, mask and segments (B, N).
 
-    Positions count valid tokens only; ``word_scores`` (vocabulary,) are those of the score ``lexical``. Raises LTPError
-    for a sentence without tokens.
+    Positions count valid tokens only. Raises LTPError for a sentence without tokens.
     """
     valid = attention_mask.reshape(-1) != 0
     indices = valid.nonzero().squeeze(1)  # (T,)
@@ -36,8 +34,7 @@ def embed(
         protected = protected_lengths(input_ids, attention_mask, layout.config.protected_until)
     places = positions if layout.needs_positions else None
     width = input_ids.shape[1] if hidden.is_cuda else None
-    factors = None if word_scores is None else word_scores.index_select(0, ids).exp()
-    return PackedTokens(hidden, seq_ids, lengths, protected, indices, places, factors, width)
+    return PackedTokens(hidden, seq_ids, lengths, protected, indices, places, width)
 
 
 def require_tokens(lengths: Tensor) -> None:

@@ -15,7 +15,8 @@ from ltp.models.blocks import Wanted
 from ltp.models.last_states import ExpectedStates, LastStates
 from ltp.models.packing import PackedTokens, sequence_starts
 from ltp.models.pruning import soft_mask
-from ltp.models.scores import importance
+from ltp.models.scores import importance, predicted_saliency
+from ltp.settings.pruning import SALIENCY
 
 if TYPE_CHECKING:
     from ltp.models.modeling import LTPPreTrainedModel
@@ -49,6 +50,7 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
     original_lengths = tokens.lengths
     soft = model.training and model.soft_temperature is not None
     thresholds, rule = model.thresholds(), None if soft else model.rule()
+    probes = getattr(model, SALIENCY, None)
     linear = model.prepacked.linear_function(tokens.hidden)
     shared = layout.begin(encoder, tokens, model.prepacked)
     kept = None if places is None else tokens.seq_ids.new_zeros(places)
@@ -60,13 +62,17 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
     for index, layer in enumerate(layout.layers(encoder)):
         attention_tokens.append(tokens.lengths)
         scored, narrow = soft or rule.needs_scores(index), first_only and index == model.layers - 1
+        gates = None if soft else rule.gate(index, tokens)
+        predicted = None
+        if scored and probes is not None:  # from what enters the layer: attention need not say
+            predicted, scored = predicted_saliency(tokens.hidden, probes[index]), False
         gram = None
         if scored and config.scoring_mode == "contribution":
             gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
-        wanted = Wanted(scored, gram, first_only=narrow and not scored, differentiable=soft)
+        first_context = narrow and not scored and gates is None
+        wanted = Wanted(scored, gram, first_context, differentiable=soft, gates=gates)
         context, received = layout.attend(linear, layer, tokens, shared, wanted)
-        if received is not None and tokens.word_factors is not None:
-            received = received * tokens.word_factors
+        received = received if predicted is None else predicted
         rows = row_mask = None
         if soft:
             scores = importance(received, heads, config.score_length)
@@ -79,7 +85,7 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
         if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
             if last_states is not None:
                 last_states.drop(tokens.hidden, rows)
-            context = context if narrow and not scored else context.index_select(0, rows)
+            context = context if first_context else context.index_select(0, rows)
             tokens = tokens.select(rows)
         ffn_tokens.append(tokens.lengths)
         if kept is not None:
@@ -93,6 +99,8 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
         hidden = layout.finish(linear, layer, context, residual)
         if expected is not None:
             expected.update(hidden)
+        if every_token and gates is not None:  # a token that leaves keeps the state that it entered with
+            hidden = residual + (1.0 + gates[:, None]) * (hidden - residual)
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
     tokens.hidden = layout.end(encoder, tokens.hidden)

@@ -31,7 +31,7 @@ from ltp.models.packing import PackedTokens, mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
 from ltp.results.encoders import ENCODERS
-from ltp.settings.pruning import THRESHOLDS, WORD_SCORES, PruningSettings
+from ltp.settings.pruning import SALIENCY, THRESHOLDS, PruningSettings
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -60,8 +60,8 @@ class LTPPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     base_models: ClassVar[Mapping[str, type[PreTrainedModel]]]  # base_model_type -> the library's class
     every_token: ClassVar[bool] = False  # whether every token has an answer of its own
-    # Differences between neighbouring layers' thresholds, and between words, are finer than 16 bits resolve.
-    _keep_in_fp32_modules_strict = {THRESHOLDS, WORD_SCORES}  # noqa: RUF012 (as the library declares it)
+    # Differences between neighbouring layers' thresholds, and between scores, are finer than 16 bits resolve.
+    _keep_in_fp32_modules_strict = {THRESHOLDS, SALIENCY}  # noqa: RUF012 (as the library declares it)
 
     def __init__(self, config: LTPConfig):
         super().__init__(config)
@@ -75,8 +75,8 @@ class LTPPreTrainedModel(PreTrainedModel):
         config.pruning()
         if config.prune_mode == "absolute_threshold":
             self.threshold_deltas = nn.Parameter(self._initial_thresholds())
-        if config.scoring_mode == "lexical":
-            self.register_buffer(WORD_SCORES, self._initial_words())
+        if config.scoring_mode == "saliency":
+            self.register_buffer(SALIENCY, self._initial_probes())
         self.soft_temperature: float | None = None
         self.trained_shares: Sequence[float] | None = None
         self.prepacked = PrepackedWeights()
@@ -91,8 +91,8 @@ class LTPPreTrainedModel(PreTrainedModel):
             return
         if self.config.prune_mode == "absolute_threshold":
             init.copy_(self.threshold_deltas, self._initial_thresholds())
-        if hasattr(self, WORD_SCORES):
-            init.zeros_(self.word_scores)
+        if hasattr(self, SALIENCY):
+            init.zeros_(self.saliency_probes)
 
     @classmethod
     def base_class(cls, model_type: str) -> type[PreTrainedModel]:
@@ -126,8 +126,8 @@ class LTPPreTrainedModel(PreTrainedModel):
             model.add_module(name, module)
         if hasattr(model, "threshold_deltas"):
             model.threshold_deltas = nn.Parameter(model._initial_thresholds().to(base.device))
-        if hasattr(model, WORD_SCORES):
-            model.word_scores = model._initial_words().to(base.device)
+        if hasattr(model, SALIENCY):
+            model.saliency_probes = model._initial_probes().to(base.device)
         return model.train(base.training)
 
     def to_base(self) -> PreTrainedModel:
@@ -147,14 +147,14 @@ class LTPPreTrainedModel(PreTrainedModel):
     def _initial_thresholds(self) -> Tensor:
         return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
 
-    def _initial_words(self) -> Tensor:
-        return torch.zeros(self.layout.word_embeddings(self.encoder).num_embeddings)
+    def _initial_probes(self) -> Tensor:
+        return torch.zeros(self.layers, self.config.hidden_size)
 
     def thresholds(self) -> Tensor | None:
         """(L,) the current thresholds, learned part included; None for a mode without thresholds.
 
         θ_l = final_token_threshold · l/L + δ_l, l from 1 (the original's README; its code counts from 0). With scores
-        relative to the sentence (``scoring_mode`` other than mean), θ_l = δ_l.
+        that are logarithms (``scoring_mode`` other than mean), θ_l = δ_l.
         """
         mode, final = self.config.prune_mode, self.config.final_token_threshold
         if mode == "absolute_threshold":
@@ -173,24 +173,22 @@ class LTPPreTrainedModel(PreTrainedModel):
 
     def _configured_thresholds(self) -> Tensor:
         """(L,) what ``threshold_deltas`` is added to."""
-        final = 0.0 if self.config.pruning().is_relative else self.config.final_token_threshold
+        final = 0.0 if self.config.pruning().is_logarithmic else self.config.final_token_threshold
         return torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
 
     def rule(self) -> pruners.Rule:
         """How each layer prunes with the current thresholds or keep rates, or by :meth:`train_on_shares`."""
-        config = self.config
+        config, score = self.config, self.config.scoring_mode
         shares = self.trained_shares if self.training else None
         if config.prune_mode == "topk":
             rates = shares or config.token_keep_rates or pruners.topk_keep_rates(self.layers, config.token_keep_rate)
-            return pruners.Rule("topk", keep_rates=rates)
+            return pruners.Rule("topk", keep_rates=rates, scoring_mode=score)
         if shares is not None:
             return Quantiles(config.pruning(), self.heads, shares)
         thresholds = self.thresholds()
-        if config.prune_mode == "absolute_threshold" and config.pruning().is_relative:
-            return pruners.Rule("absolute_threshold", thresholds.tolist(), centred=True)
-        if config.prune_mode == "absolute_threshold":
+        if config.prune_mode == "absolute_threshold" and score == "mean":
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
-        return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
+        return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist(), scoring_mode=score)
 
     @contextmanager
     def evaluating(self, rule: pruners.Rule | None = None) -> Iterator[None]:
@@ -231,7 +229,7 @@ class LTPPreTrainedModel(PreTrainedModel):
 
         Raises LTPError where the score is another than the paper's.
         """
-        if temperature is not None and self.config.pruning().is_relative:
+        if temperature is not None and self.config.pruning().is_logarithmic:
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} has no soft masks; expected mean")
         if temperature is not None and not ENCODERS[self.config.base_model_type].soft_masks:
             raise LTPError(
@@ -258,8 +256,7 @@ class LTPPreTrainedModel(PreTrainedModel):
             return self._encode_nothing(input_ids, return_kept)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        words = getattr(self, WORD_SCORES, None)
-        tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids, words)
+        tokens = embed(self.layout, self.encoder, input_ids, attention_mask, token_type_ids)
         indices = tokens.indices
         assert indices is not None  # those that were just embedded have them
         if not return_kept:

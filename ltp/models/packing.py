@@ -23,7 +23,6 @@ class PackedTokens:
     protected: Tensor | None = None  # (B,) tokens at each sentence's start that are never dropped; None: one
     indices: Tensor | None = None  # (T,) each token's index in the padded, flattened input (B·N); None if not needed
     positions: Tensor | None = None  # (T,) each token's place among the sentence's tokens at first; None if not needed
-    word_factors: Tensor | None = None  # (T,) factors of the tokens' scores; None: 1
     width: int | None = None  # at least N, on a GPU: asking for N would wait for all that it has to do; None: ask
 
     def select(self, rows: Tensor) -> PackedTokens:
@@ -37,7 +36,6 @@ class PackedTokens:
             protected=self.protected,
             indices=None if self.indices is None else self.indices.index_select(0, rows),
             positions=None if self.positions is None else self.positions.index_select(0, rows),
-            word_factors=None if self.word_factors is None else self.word_factors.index_select(0, rows),
             width=self.width,
         )
 

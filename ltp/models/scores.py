@@ -1,4 +1,4 @@
-"""How important a token is: four scores, from the attention that the token receives in one layer.
+"""How important a token is: four scores, three of them from the attention that the token receives in one layer.
 
 ``mean``: the paper's, the mean attention probability over heads and query positions (Kim et al., 2022, eq. 4). Its
 scale changes from sentence to sentence: where one token draws most of the attention, all others score low.
@@ -6,8 +6,8 @@ scale changes from sentence to sentence: where one token draws most of the atten
 compared with the others of its sentence. A median, unlike a mean, does not move with the few tokens that draw most of
 the attention. ``contribution``: the same of what a token adds to the others, not only how much it is looked at:
 attention times the norm of the value vector that it weighs, after the output projection (Kobayashi et al., 2020,
-"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574). ``lexical``: ``relative``, of the
-attention times a factor that the token's word has for itself (ltp.models.word_scores).
+"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574). ``saliency``: the logarithm of how much
+the answer depends on attention to the token, predicted from its state by probes that ltp.models.saliency fits.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
 """
@@ -46,8 +46,7 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
     """(T,) z: log of each score less the log of its sentence's median score, so that a constant factor cancels.
 
     ``lengths`` (B,) are the sentences' tokens; of an even number the median is the lower of the two in the middle. The
-    scores ``relative``, ``contribution`` and ``lexical``: of the attention that a token receives, of what it
-    contributes, and of the first times the factor of its word.
+    scores ``relative`` and ``contribution``: of the attention that a token receives, and of what it contributes.
     ``width`` is at least N; None: N.
     """
     if gpu_kernels.can_centre(received, width):
@@ -61,6 +60,12 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
     padded = logs.new_full((sentences * longest,), math.inf).index_copy(0, indices, logs).view(sentences, longest)
     medians = padded.sort(1).values.gather(1, ((lengths - 1) // 2)[:, None]).squeeze(1)  # (B,)
     return logs - medians.index_select(0, seq_ids)
+
+
+def predicted_saliency(hidden: Tensor, probe: Tensor) -> Tensor:
+    """(T,) score ``saliency`` of the states that enter a layer (T, H), by the layer's probe (H,), in its precision."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return torch.mv(hidden.detach().to(probe.dtype), probe)
 
 
 def head_gram(output_weight: Tensor, heads: int) -> Tensor:

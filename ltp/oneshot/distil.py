@@ -32,12 +32,12 @@ from ltp.training.collator import pad
 from ltp.training.evaluation import compute_in_fp32
 from ltp.training.precision import has_bf16
 from ltp.training.resuming import last_checkpoint, prepare_state
-from ltp.training.sample import learn_words
+from ltp.training.sample import learn_saliency
 from ltp.training.trainer import LTPTrainer, make_trainer
 
 LEARNING_RATE = 5e-5
 SAME = 1e-3  # of the largest output: up to here two ways to compute it differ by rounding
-SCORE = PruningSettings(scoring_mode="lexical")  # docs/evidence.md has why
+SCORE = PruningSettings(scoring_mode="saliency")  # docs/evidence.md has why
 
 
 def answers(original: Original, rows: Any, name: str = "") -> tuple[Tensor, float]:
@@ -114,7 +114,7 @@ class Distillation:
     ) -> None:
         self.original, self.logits, self.info, self.protect = original, logits, info, asked.protect
         self.rows, self.sample = train.rows, train.rows.select(range(look))
-        self.words: Tensor | None = None  # (vocabulary,) measured once, on the sample
+        self.probes: Tensor | None = None  # (L, H) fitted once, on the sample
         most, least = max(asked.flops), min(asked.flops)
         self.settings = TrainingSettings(
             learning_rate=LEARNING_RATE, warmup=0.1, batch_size=min(BATCH, len(self.rows)), seed=asked.seed,
@@ -159,7 +159,7 @@ class Distillation:
     def variant(self, model: LTPForSequenceClassification) -> LTPForSequenceClassification:
         """A model of the same weights, shared, with thresholds of its own."""
         other = LTPForSequenceClassification.from_base(model.to_base(), SCORE)
-        other.word_scores.copy_(model.word_scores)
+        other.saliency_probes.copy_(model.saliency_probes)
         other.set_thresholds(model.thresholds().tolist())
         other.config.protected_until = model.config.protected_until
         return other.eval()
@@ -170,10 +170,10 @@ class Distillation:
         epoch = -(-len(self.rows) // self.settings.batch_size)  # steps
         settings = replace(self.settings, epochs=(steps - 0.5) / epoch)  # the trainer rounds up
         trainer = make_trainer(model, self.rows, self.info, state, settings, self.logits)
-        if self.words is None:
-            learn_words(model, self.sample, self.settings.seed)
-            self.words = model.word_scores.clone()
-        model.word_scores.copy_(self.words)
+        if self.probes is None:
+            learn_saliency(model, self.sample, self.settings.seed)
+            self.probes = model.saliency_probes.clone()
+        model.saliency_probes.copy_(self.probes)
         trainer.remove_callback(
             ProgressCallback
         )  # it prints losses to standard output, between the lines of the report

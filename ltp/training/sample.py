@@ -1,4 +1,4 @@
-"""A sample of the training split: the text on which thresholds are set, and words measured."""
+"""A sample of the training split: the text on which thresholds are set, and probes fitted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from ltp.models.modeling import LTPPreTrainedModel
-from ltp.models.word_scores import lacks_words, measure_words
+from ltp.models.saliency import fit_saliency, lacks_saliency
 from ltp.training.collator import pad
 
 BATCH_TOKENS = 1 << 14  # in one forward pass, padding included
-WORD_TOKENS = 1 << 15  # in which words are measured, about
-WORD_EXAMPLES = 2000  # at most
+PROBE_TOKENS = 1 << 15  # that probes are fitted on, about
+PROBE_EXAMPLES = 2000  # likewise, at most
+PROBE_BATCH = 1 << 12  # tokens of one backward pass, padding included
 
 
 def sample(split: Any, count: int, seed: int) -> list[dict[str, Any]]:
@@ -23,21 +24,23 @@ def sample(split: Any, count: int, seed: int) -> list[dict[str, Any]]:
     return [{name: example[name] for name in columns} for example in split.select(rows)]
 
 
-def batches(model: LTPPreTrainedModel, examples: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
-    """Examples as padded batches (B, N) on the model's device, in their order.
+def batches(
+    model: LTPPreTrainedModel, examples: list[dict[str, Any]], tokens: int = BATCH_TOKENS
+) -> list[dict[str, Tensor]]:
+    """Examples as padded batches (B, N) of about so many ``tokens`` on the model's device, in their order.
 
     That of :func:`sample` is random, so that each batch is like the whole.
     """
     longest = max(len(example["input_ids"]) for example in examples)
-    size = max(1, BATCH_TOKENS // longest)
+    size = max(1, tokens // longest)
     parts = [examples[start : start + size] for start in range(0, len(examples), size)]
     padding, device = model.config.pad_token_id, model.device
     return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]
 
 
-def learn_words(model: LTPPreTrainedModel, split: Any, seed: int) -> None:
-    """Measure the words of a score that needs them, where that has not been done, with the weights as they are."""
-    if lacks_words(model):
-        examples = sample(split, WORD_EXAMPLES, seed)
+def learn_saliency(model: LTPPreTrainedModel, split: Any, seed: int) -> None:
+    """Fit the probes of a score that needs them, where that has not been done, with the weights as they are."""
+    if lacks_saliency(model):
+        examples = sample(split, PROBE_EXAMPLES, seed)
         mean = sum(len(example["input_ids"]) for example in examples) / len(examples)
-        measure_words(model, batches(model, examples[: round(WORD_TOKENS / mean)]))
+        fit_saliency(model, batches(model, examples[: round(PROBE_TOKENS / mean)], PROBE_BATCH))

@@ -20,7 +20,7 @@ from ltp.training.outputs import predict_train
 from ltp.training.precision import require_precision, resolve_precision
 from ltp.training.recording import TENSORBOARD, record_failure, record_run, remove_results, run_metadata
 from ltp.training.resuming import last_checkpoint, prepare_state, seconds_trained
-from ltp.training.sample import learn_words
+from ltp.training.sample import learn_saliency
 from ltp.training.stage import Stage
 from ltp.training.start import load_model, load_teacher, read_parent, resolve_start
 from ltp.training.trainer import make_trainer
@@ -71,8 +71,8 @@ def train(stage: Stage) -> dict[str, Any]:
     distributed.wait()
     resume = last_checkpoint(output / CHECKPOINT)
     earlier = seconds_trained(resume) if resume else 0.0
-    if not resume:  # whose checkpoint has them
-        learn_words(model, splits["train"], settings.seed)
+    if not resume:  # whose checkpoint has the probes
+        learn_saliency(model, splits["train"], settings.seed)
     if budget:
         trainer.add_callback(budget.callback())
     train_started = time.monotonic()

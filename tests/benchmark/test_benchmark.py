@@ -191,7 +191,7 @@ def test_what_cannot_run_is_left_out_and_named(tiny_study, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", [kind for kind in tiny.KINDS if LAYOUTS[kind].has_bert_blocks])
-@pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution", "lexical"])
+@pytest.mark.parametrize("mode", [*tiny.PRUNING, "contribution", "saliency"])
 def test_masks_alone_give_the_answers_of_removal(kind, mode):
     model = tiny.pruning_model(kind, mode) if mode in tiny.PRUNING else tiny.scored_model(kind, mode)
     eager = tiny.base_model(kind).double()

@@ -299,7 +299,7 @@ def test_a_run_that_diverged_has_nothing_to_export(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["absolute_threshold", "topk", "threshold"])
-@pytest.mark.parametrize("scoring", ["relative", "contribution", "lexical"])
+@pytest.mark.parametrize("scoring", ["relative", "contribution", "saliency"])
 def test_scores_relative_to_the_sentence(scoring, mode):
     model = tiny.scored_model("bert", scoring, mode).float()
     if mode == "absolute_threshold":

@@ -245,7 +245,7 @@ def test_one_training_serves_all_flops_targets():
     learned = plain = grid.config.tasks["imdb"]
     assert soft.settings["epochs"] == 2 * (learned["soft"]["epochs"] + plain["hard"]["epochs"])
     assert not {"temperature", "lambda_", "threshold_learning_rate"} & soft.settings.keys()
-    assert grid.conversion_flags(f"{home}/converted").endswith(" --scoring-mode=lexical")
+    assert grid.conversion_flags(f"{home}/converted").endswith(" --scoring-mode=saliency")
     assert "--least-flops-target=0.5" in grid.training_flags(f"{home}/soft")
     assert (soft.name, hard.name) == ("imdb budget soft seed~1", "imdb budget hard seed~1 target~0.5")
     assert len([run for run in grid.runs.values() if run.method == "budget"]) == 2 * 2 * (1 + 2)
@@ -259,8 +259,8 @@ def test_topk_may_be_trained_for_the_same_budgets():
     home = "results/imdb/seed~1/topk_budget"
     soft, hard = grid.runs[f"{home}/soft"], grid.runs[f"{home}/target~0.5/hard"]
     assert (soft.method, hard.method) == ("topk_budget", "topk_budget") and hard.settings["epochs"] == 0.0
-    assert grid.conversions[f"{home}/converted"].settings == {"prune_mode": "topk", "scoring_mode": "lexical"}
-    assert grid.conversions["results/imdb/seed~1/budget/converted"].settings["scoring_mode"] == "lexical"
+    assert grid.conversions[f"{home}/converted"].settings == {"prune_mode": "topk", "scoring_mode": "saliency"}
+    assert grid.conversions["results/imdb/seed~1/budget/converted"].settings["scoring_mode"] == "saliency"
     assert soft.settings == grid.runs["results/imdb/seed~1/budget/soft"].settings
 
 

@@ -71,7 +71,7 @@ def test_a_grid_without_values_has_the_defaults_of_the_settings():
     assert {field.name for field in fields(TrainingSettings)} - sweeps <= {*sections["base"], *sections["soft"]}
     assert (sections["soft"]["temperatures"], sections["soft"]["lambdas"]) == ([0.001], [0.03, 0.1, 0.2])
     assert (sections["soft"]["flops_targets"], sections["soft"]["budget_epochs"]) == ([], None)
-    assert sections["soft"]["scoring_mode"] == "lexical"
+    assert sections["soft"]["scoring_mode"] == "saliency"
     assert sections["hard"]["learning_rates"] == [2e-5]
     assert sections["baselines"] == {
         "epochs": 2.0, "dense": None,

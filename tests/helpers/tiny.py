@@ -88,8 +88,9 @@ def scored_model(
     model = MODELS[head][1].from_base(base_model(kind, head=head), pruning).double()
     if mode == "absolute_threshold":
         model.threshold_deltas.data = torch.tensor(RELATIVE_THRESHOLDS, dtype=torch.double)
-    if scoring_mode == "lexical":
-        model.word_scores.normal_(generator=torch.Generator().manual_seed(0))
+    if scoring_mode == "saliency":  # spread as the other scores are
+        spread = 0.05 if kind == "modernbert" else 0.2  # its states are larger
+        model.saliency_probes.normal_(0.0, spread, generator=torch.Generator().manual_seed(0))
     return model
 
 

@@ -24,7 +24,10 @@ SIZES = Sizes(32, 64)
 def model_of(scoring: str, layers: int = 4):
     base = tiny.base_model("bert", layers=layers)
     pruning = PruningSettings(scoring_mode=scoring, score_length=tiny.SCORE_LENGTH)
-    return LTPForSequenceClassification.from_base(base, pruning)
+    model = LTPForSequenceClassification.from_base(base, pruning)
+    if scoring == "saliency":
+        model.saliency_probes.normal_(generator=torch.Generator().manual_seed(0))
+    return model
 
 
 def text(count: int = 60, seed: int = 0):

@@ -18,7 +18,7 @@ from ltp.models.pruning import Rule
 from ltp.models.scores import centred_log, contribution, head_gram, value_norms
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings
 
-RELATIVE = ("relative", "contribution", "lexical")
+RELATIVE = ("relative", "contribution", "saliency")
 LENGTHS = [13, 4, 9, 2, 7]
 MODELS = {
     (kind, scoring, mode): tiny.scored_model(kind, scoring, mode)
@@ -142,7 +142,7 @@ def test_layers_that_need_no_scores(kind, scoring):
         early = model(**batch)
         assert early.ffn_tokens.tolist() == [[length, 1, 1, 1] for length in LENGTHS]
         torch.testing.assert_close(model.train()(**batch).logits, early.logits)
-    rule = Rule("absolute_threshold", [KEEP_ALL, -0.5, KEEP_FIRST], centred=True)
+    rule = Rule("absolute_threshold", [KEEP_ALL, -0.5, KEEP_FIRST], scoring_mode="relative")
     assert [rule.is_active(layer) for layer in range(3)] == [False, True, True]
     assert [rule.needs_scores(layer) for layer in range(3)] == [False, True, False]
 

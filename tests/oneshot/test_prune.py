@@ -159,8 +159,8 @@ def test_several_budgets_give_a_table_and_a_picture(classifier, text_file, tmp_p
     costs = [point["flops"] for point in report(out)["points"]]
     assert costs == pytest.approx([0.8, 0.5], abs=0.03)
     milder, other = (AutoModelForSequenceClassification.from_pretrained(out / f"flops-{share}") for share in (0.8, 0.5))
-    assert milder.config.model_type == "ltp" and milder.word_scores.any()
-    assert torch.equal(milder.word_scores, other.word_scores)  # the words are the original's
+    assert milder.config.model_type == "ltp" and milder.saliency_probes.any()
+    assert torch.equal(milder.saliency_probes, other.saliency_probes)  # of the original
     assert not torch.equal(milder.threshold_deltas, other.threshold_deltas)
 
 

@@ -109,7 +109,7 @@ def test_every_method_prunes_and_is_scored(studies, kind, method, tmp_path):
     study = studies[kind]
     pruning = {
         "ltp": PruningSettings(final_token_threshold=0.05, score_length=16),
-        "budget": PruningSettings(scoring_mode="lexical"),
+        "budget": PruningSettings(scoring_mode="saliency"),
         "topk": PruningSettings(prune_mode="topk", token_keep_rate=0.2),
         "manual": PruningSettings(final_token_threshold=0.06, score_length=16),
     }[method]

@@ -1,0 +1,129 @@
+"""How much the answer depends on a token, predicted from the token's state: the score ``saliency``.
+
+What later layers will want of a token is not known when a layer has to decide whether it stays. The unpruned model
+shows it on any text: the gradient of its answer with respect to the attention that the token gets from this layer on.
+One linear probe for each layer (Alain and Bengio, 2016, https://arxiv.org/abs/1610.01644), fitted once by ridge
+regression, predicts its logarithm from the states that enter the layer. So a decision costs one dot product a token,
+and needs neither the attention probabilities nor the other tokens of the sentence.
+
+Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, L layers, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ltp.models.modeling import LTPPreTrainedModel
+from ltp.models.output import LTPOutput, LTPSpanOutput
+from ltp.models.packing import PackedTokens, protected_rows
+from ltp.models.pruning import Rule
+from ltp.models.scores import centred_log
+from ltp.settings.pruning import SALIENCY
+
+RIDGE = 0.01  # of the mean variance of a state's elements, added to each element's
+LIMITS = (-4.0, 6.0)  # of a saliency's logarithm less the sentence's median: a gradient may vanish by chance
+
+
+def lacks_saliency(model: LTPPreTrainedModel) -> bool:
+    """Whether the model's score needs probes and none have been fitted."""
+    probes = getattr(model, SALIENCY, None)
+    return probes is not None and not probes.any()
+
+
+@torch.no_grad()
+def fit_saliency(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tensor]]) -> None:
+    """Fit the model's ``saliency_probes`` (L, H) to what its answers depend on, unpruned, in padded sentences (B, N).
+
+    A token's saliency in layer l is |Σ ∂y/∂g| over the layers from l on, where g, 0, is added to the scores of all
+    queries with the token's key, and y says how sure the model is of its answer (:func:`_confidence`). The probe is
+    fitted to its logarithm, less that of the sentence's median token, within LIMITS; tokens that are never dropped take
+    no part.
+    """
+    listener = _Listener(model)
+    with model.evaluating(listener):
+        for batch in batches:
+            with torch.enable_grad():
+                confidence = _confidence(model(**batch, return_kept=True))
+                listener.learn(torch.autograd.grad(confidence, listener.gates))
+    model.saliency_probes.copy_(torch.stack([fit.solve() for fit in listener.fits]))
+
+
+def _confidence(output: LTPOutput | LTPSpanOutput) -> Tensor:
+    """() the sum over all answers of the likeliest class's logit less the logarithm of what the others add up to.
+
+    Its gradient is that of log p / (1 - p), p the likeliest class's probability, which does not vanish where p nears 1.
+    Where there is one output, a number, it is that.
+    """
+    total = output.logits.new_zeros(())
+    spans = isinstance(output, LTPSpanOutput)
+    for logits in (output.start_logits, output.end_logits) if spans else (output.logits,):
+        if logits.shape[-1] == 1:
+            total = total + logits.sum()
+            continue
+        best = logits.argmax(-1, keepdim=True)
+        others = logits.scatter(-1, best, -torch.inf).logsumexp(-1)
+        total = total + (logits.gather(-1, best).squeeze(-1) - others).sum()
+    return total
+
+
+class _Fit:
+    """A ridge regression with an intercept, from sums over tokens."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.products = torch.zeros(size + 2, size + 2, dtype=torch.float64, device=device)
+
+    def add(self, states: Tensor, targets: Tensor) -> None:
+        """Take in the states (K, H) of tokens and what is to be predicted of them (K,)."""
+        rows = torch.cat([part.double() for part in (states, targets[:, None], torch.ones_like(targets)[:, None])], 1)
+        self.products += rows.T @ rows
+
+    def solve(self) -> Tensor:
+        """(H,) the weights; all 0 where nothing was taken in."""
+        count, means = self.products[-1, -1].clamp_min(1.0), self.products[-1, :-1]
+        covariances = self.products[:-1, :-1] / count - means.outer(means) / count**2
+        states, with_target = covariances[:-1, :-1], covariances[:-1, -1]
+        # The least number keeps the matrix regular where all states are one.
+        penalty = RIDGE * states.diagonal().mean() + torch.finfo(torch.float32).tiny
+        states.diagonal().add_(penalty)
+        return torch.linalg.solve(states, with_target).float()
+
+
+class _Listener(Rule):
+    """Keeps every token, gates its attention, and takes in its states and saliency."""
+
+    fits: list[_Fit]  # of each layer
+    gates: list[Tensor]  # (T,) of each layer of this forward pass
+    tokens: list[PackedTokens]  # that entered each
+    states: list[Tensor]  # (T, H) their states then
+
+    def __init__(self, model: LTPPreTrainedModel) -> None:
+        super().__init__("absolute_threshold")
+        fits = [_Fit(model.config.hidden_size, model.device) for _ in range(model.layers)]
+        for name, value in {"fits": fits, "gates": [], "tokens": [], "states": []}.items():
+            object.__setattr__(self, name, value)  # the rule's own fields are frozen
+
+    def gate(self, layer: int, tokens: PackedTokens) -> Tensor:
+        """(T,) zeros, of which the answer's gradient will be asked."""
+        self.gates.append(torch.zeros(len(tokens.hidden), device=tokens.hidden.device, requires_grad=True))
+        self.tokens.append(tokens)
+        self.states.append(tokens.hidden.detach())
+        return self.gates[-1]
+
+    def is_active(self, layer: int) -> bool:
+        """No layer drops a token."""
+        return False
+
+    def learn(self, gradients: Sequence[Tensor]) -> None:
+        """Take in the answer's gradients (T,) by the gates of each layer, and forget the forward pass."""
+        later = torch.zeros_like(gradients[-1])
+        layers = zip(self.fits, gradients, self.tokens, self.states, strict=True)
+        for fit, gradient, tokens, states in reversed(list(layers)):
+            later = later + gradient
+            saliency = centred_log(later.abs(), tokens.seq_ids, tokens.lengths).clamp(*LIMITS)
+            free = torch.ones_like(saliency, dtype=torch.bool).index_fill(0, protected_rows(tokens), False)
+            fit.add(states[free], saliency[free])
+        for part in (self.gates, self.tokens, self.states):
+            part.clear()
