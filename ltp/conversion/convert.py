@@ -24,10 +24,10 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
     """Write a pruning model into ``output`` from a fine-tuned classifier, or one of the original LTP.
 
     Every weight keeps its name and its bytes; the ``absolute_threshold`` mode adds ``threshold_deltas``: zeros, or
-    where scores are logarithms thresholds that drop nothing. The score ``saliency`` adds ``saliency_probes``: zeros,
-    which `ltp train` replaces by what it fits. conversion.json is written last; returns what it holds. Where
-    ``checkpoint`` is a run that diverged, only that record is written. Raises LTPError for a checkpoint that cannot be
-    used.
+    where scores are relative to the sentence thresholds that drop nothing. The score ``saliency`` adds
+    ``saliency_probes``: zeros, which `ltp train` replaces by what it fits. conversion.json is written last; returns
+    what it holds. Where ``checkpoint`` is a run that diverged, only that record is written. Raises LTPError for a
+    checkpoint that cannot be used.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     record = {"status": "complete", "reason": None, "pruning": vars(pruning), "parent": None}

@@ -138,8 +138,8 @@ class PruningAttention:
         graph, padding = self.graph, self.padding
         if self.probes is not None:
             probe = graph.constants.add(self.probes[layer][:, None], f"layer{layer}.probe")
-            predicted = graph("Reshape", graph("MatMul", hidden, probe), FLAT)
-            return graph("Where", padding.valid, graph("Gather", predicted, padding.packed_rows), -INFINITY)
+            predicted = graph("Reshape", graph("Exp", graph("MatMul", hidden, probe)), FLAT)
+            return graph("Where", padding.valid, graph("Gather", predicted, padding.packed_rows), np.float32(0))
         received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
         if not self.contributions:
             return graph("ReduceSum", received, int64_array(1, 2), keepdims=0)
@@ -177,10 +177,9 @@ class PruningAttention:
         if rule.keeps_first_only(layer):
             return first
         received = self._received(probabilities, value, hidden, layer)
-        if rule.logarithmic and self.probes is None:
+        if rule.centred:
             received = self._centred_log(received)
         elif rule.mode not in ("absolute_threshold", "topk"):
-            received = received if self.probes is None else graph("Exp", received)
             received = graph("Div", received, graph("ReduceMax", received, int64_array(1)))
         if rule.mode != "topk":
             scores = graph("Identity", received, output_name=SCORES.format(layer))

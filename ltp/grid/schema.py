@@ -177,7 +177,7 @@ def _make_budget() -> dict[str, Schema]:
     )
     scoring = _key(PruningSettings, "scoring_mode") | {"default": "saliency"}
     scoring["enum"] = [name for name in scoring["enum"] if name != "mean"]
-    scoring["description"] = "how the budget runs score a token; a logarithm, never the paper's score"
+    scoring["description"] = "how the budget runs score a token, always relative to the others of its sentence"
     rate = _key(TrainingSettings, "learning_rate")
     rate |= {"type": ["number", "null"], "default": None, "description": "the budget runs' learning_rate; unset: it"}
     length = _key(TrainingSettings, "epochs")

@@ -101,7 +101,7 @@ def shift_to_target(model: LTPPreTrainedModel, batches: Sequence[Batch], target:
     _require_thresholds(model)
     start, rule = model.thresholds().tolist(), model.rule()
     movable = [rule.needs_scores(layer) for layer in range(model.layers)]
-    unit = 1.0 if rule.logarithmic else max([value for value in start if value < ABOVE_ALL] or [1.0])
+    unit = 1.0 if model.config.pruning().is_relative else max([value for value in start if value < ABOVE_ALL] or [1.0])
     ends: dict[bool, tuple[float, float]] = {}  # costs more than the target? -> the last such constant, and its cost
 
     def move(shift: float) -> None:

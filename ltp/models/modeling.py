@@ -154,7 +154,7 @@ class LTPPreTrainedModel(PreTrainedModel):
         """(L,) the current thresholds, learned part included; None for a mode without thresholds.
 
         θ_l = final_token_threshold · l/L + δ_l, l from 1 (the original's README; its code counts from 0). With scores
-        that are logarithms (``scoring_mode`` other than mean), θ_l = δ_l.
+        relative to the sentence (``scoring_mode`` other than mean), θ_l = δ_l.
         """
         mode, final = self.config.prune_mode, self.config.final_token_threshold
         if mode == "absolute_threshold":
@@ -173,22 +173,24 @@ class LTPPreTrainedModel(PreTrainedModel):
 
     def _configured_thresholds(self) -> Tensor:
         """(L,) what ``threshold_deltas`` is added to."""
-        final = 0.0 if self.config.pruning().is_logarithmic else self.config.final_token_threshold
+        final = 0.0 if self.config.pruning().is_relative else self.config.final_token_threshold
         return torch.tensor(pruners.rising(final, self.layers), device=self.threshold_deltas.device)
 
     def rule(self) -> pruners.Rule:
         """How each layer prunes with the current thresholds or keep rates, or by :meth:`train_on_shares`."""
-        config, score = self.config, self.config.scoring_mode
+        config = self.config
         shares = self.trained_shares if self.training else None
         if config.prune_mode == "topk":
             rates = shares or config.token_keep_rates or pruners.topk_keep_rates(self.layers, config.token_keep_rate)
-            return pruners.Rule("topk", keep_rates=rates, scoring_mode=score)
+            return pruners.Rule("topk", keep_rates=rates)
         if shares is not None:
             return Quantiles(config.pruning(), self.heads, shares)
         thresholds = self.thresholds()
-        if config.prune_mode == "absolute_threshold" and score == "mean":
+        if config.prune_mode == "absolute_threshold" and config.pruning().is_relative:
+            return pruners.Rule("absolute_threshold", thresholds.tolist(), centred=True)
+        if config.prune_mode == "absolute_threshold":
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
-        return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist(), scoring_mode=score)
+        return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
 
     @contextmanager
     def evaluating(self, rule: pruners.Rule | None = None) -> Iterator[None]:
@@ -229,7 +231,7 @@ class LTPPreTrainedModel(PreTrainedModel):
 
         Raises LTPError where the score is another than the paper's.
         """
-        if temperature is not None and self.config.pruning().is_logarithmic:
+        if temperature is not None and self.config.pruning().is_relative:
             raise LTPError(f"scoring_mode: {self.config.scoring_mode} has no soft masks; expected mean")
         if temperature is not None and not ENCODERS[self.config.base_model_type].soft_masks:
             raise LTPError(

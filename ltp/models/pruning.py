@@ -1,7 +1,7 @@
 """Which tokens are kept: the soft mask and the four pruning rules.
 
 ``received`` (T,) is the attention that each packed token receives, or what it contributes (defined in
-ltp.models.attention), or the logarithm of its saliency as it is predicted (ltp.models.saliency).
+ltp.models.attention), or its predicted saliency (ltp.models.saliency).
 Shapes: T tokens in the batch, B sentences, L layers.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ltp.models.packing import PackedTokens, offsets, protected_rows, sequence_starts
+from ltp.models.packing import PackedTokens, offsets, pad_input, protected_rows, sequence_starts
 from ltp.models.scores import centred_log, relative_to_largest
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, SMALLEST_THRESHOLD
 
@@ -51,8 +51,9 @@ def keep_topk(
     count = (original_lengths * rate).round().clamp(min=1)  # (B,)
     longest, sentences = int(lengths.max()) if width is None else width, lengths.shape[0]
     indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
-    scores = received.index_fill(0, sequence_starts(lengths), math.inf)  # ranks first, and padding last
-    padded = scores.new_full((sentences * longest,), -math.inf).index_copy(0, indices, scores).view(sentences, longest)
+    # Scores are positive: 0 ranks padding last, infinity the first token first.
+    scores = received.index_fill(0, sequence_starts(lengths), math.inf)
+    padded = pad_input(scores, indices, sentences * longest).view(sentences, longest)
     order = padded.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(longest, device=order.device).expand_as(order))
     return rank.view(-1).index_select(0, indices) < count.index_select(0, seq_ids)
@@ -67,14 +68,14 @@ class Rule:
     it is that, divided by the largest in the sentence. ``keep_rates`` (L,), for ``topk``, is the share of the original
     tokens that each layer keeps.
 
-    ``scoring_mode`` says what is received. In mode ``absolute_threshold`` it is a logarithm where that is another than
-    mean: a layer then drops none at KEEP_ALL or less, and all but the first tokens at KEEP_FIRST or more.
+    ``centred``, in mode ``absolute_threshold``: the score is the centred logarithm of ltp.models.scores; then a layer
+    drops none at KEEP_ALL or less, and all but the first tokens at KEEP_FIRST or more.
     """
 
     mode: str
     min_scores: Sequence[float] = ()
     keep_rates: Sequence[float] = ()
-    scoring_mode: str = "mean"
+    centred: bool = False
 
     @classmethod
     def absolute(cls, thresholds: Sequence[float], heads: int, score_length: int) -> Rule:
@@ -83,24 +84,19 @@ class Rule:
         min_scores = [max(threshold, SMALLEST_THRESHOLD) * scale if threshold > 0 else 0.0 for threshold in thresholds]
         return cls("absolute_threshold", min_scores)
 
-    @property
-    def logarithmic(self) -> bool:
-        """Whether ``min_scores`` are logarithms."""
-        return self.mode == "absolute_threshold" and self.scoring_mode != "mean"
-
     def is_active(self, layer: int) -> bool:
         """Whether a layer can drop tokens; one that cannot need not score them."""
         if self.mode == "none":
             return False
         if self.mode == "topk":
             return self.keep_rates[layer] < 1.0
-        return self.min_scores[layer] > (KEEP_ALL if self.logarithmic else 0.0)
+        return self.min_scores[layer] > (KEEP_ALL if self.centred else 0.0)
 
     def keeps_first_only(self, layer: int) -> bool:
         """Whether a layer drops all but the first tokens whatever their scores, as the last layer may at no loss."""
         if self.mode == "topk":
             return self.keep_rates[layer] <= 0.0
-        return self.logarithmic and self.min_scores[layer] >= KEEP_FIRST
+        return self.centred and self.min_scores[layer] >= KEEP_FIRST
 
     def needs_scores(self, layer: int) -> bool:
         """Whether a layer's decision depends on its tokens' scores."""
@@ -112,12 +108,11 @@ class Rule:
 
     def scores(self, received: Tensor, tokens: PackedTokens) -> Tensor:
         """(T,) what is compared with ``min_scores``: ``received`` (T,) as the mode and the score want it."""
-        if self.mode != "absolute_threshold":
-            received = received.exp() if self.scoring_mode == "saliency" else received
-            return relative_to_largest(received, tokens.seq_ids, tokens.lengths.shape[0])
-        if self.scoring_mode in ("relative", "contribution"):
+        if self.centred:
             return centred_log(received, tokens.seq_ids, tokens.lengths, tokens.width)
-        return received
+        if self.mode == "absolute_threshold":
+            return received
+        return relative_to_largest(received, tokens.seq_ids, tokens.lengths.shape[0])
 
     def keep_indices(
         self, layer: int, received: Tensor | None, tokens: PackedTokens, original_lengths: Tensor

@@ -34,8 +34,8 @@ class Quantiles(Rule):
     thresholds: list[float]
 
     def __init__(self, pruning: PruningSettings, heads: int, shares: Sequence[float]) -> None:
-        super().__init__("absolute_threshold", scoring_mode=pruning.scoring_mode)
-        all_kept, first_kept = (KEEP_ALL, KEEP_FIRST) if pruning.is_logarithmic else (0.0, ABOVE_ALL)
+        super().__init__("absolute_threshold", centred=pruning.is_relative)
+        all_kept, first_kept = (KEEP_ALL, KEEP_FIRST) if pruning.is_relative else (0.0, ABOVE_ALL)
         thresholds = [all_kept if share >= 1.0 else first_kept for share in shares]
         for name, value in {"pruning": pruning, "heads": heads, "shares": shares, "thresholds": thresholds}.items():
             object.__setattr__(self, name, value)  # the rule's own fields are frozen
@@ -57,12 +57,12 @@ class Quantiles(Rule):
         if received is None or count <= len(first):
             return first
         scores = self.scores(received.detach(), tokens)
-        if not self.logarithmic:
+        if not self.centred:
             scores = importance(scores, self.heads, self.pruning.score_length)
         ranked = scores.index_fill(0, first, math.inf).sort(descending=True).values
         if count < len(ranked):
             self.thresholds[layer] = ((ranked[count - 1] + ranked[count]) / 2).item()
-        elif self.logarithmic:
+        elif self.centred:
             self.thresholds[layer] = KEEP_ALL
         elif len(ranked) > len(first):
             self.thresholds[layer] = ranked[-1].item() / 2

@@ -3,8 +3,8 @@
 What later layers will want of a token is not known when a layer has to decide whether it stays. The unpruned model
 shows it on any text: the gradient of its answer with respect to the attention that the token gets from this layer on.
 One linear probe for each layer (Alain and Bengio, 2016, https://arxiv.org/abs/1610.01644), fitted once by ridge
-regression, predicts its logarithm from the states that enter the layer. So a decision costs one dot product a token,
-and needs neither the attention probabilities nor the other tokens of the sentence.
+regression, predicts its logarithm from the states that enter the layer. So a score costs one dot product a token, and
+no layer need say what attention its tokens receive. As the other scores it is relative to the sentence's median token.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, L layers, C classes.
 """

@@ -6,8 +6,8 @@ scale changes from sentence to sentence: where one token draws most of the atten
 compared with the others of its sentence. A median, unlike a mean, does not move with the few tokens that draw most of
 the attention. ``contribution``: the same of what a token adds to the others, not only how much it is looked at:
 attention times the norm of the value vector that it weighs, after the output projection (Kobayashi et al., 2020,
-"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574). ``saliency``: the logarithm of how much
-the answer depends on attention to the token, predicted from its state by probes that ltp.models.saliency fits.
+"Attention is not only a weight", https://aclanthology.org/2020.emnlp-main.574). ``saliency``: the same of how
+much the answer depends on attention to the token, predicted from its state by probes that ltp.models.saliency fits.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A heads, D = H/A per head.
 """
@@ -46,7 +46,8 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
     """(T,) z: log of each score less the log of its sentence's median score, so that a constant factor cancels.
 
     ``lengths`` (B,) are the sentences' tokens; of an even number the median is the lower of the two in the middle. The
-    scores ``relative`` and ``contribution``: of the attention that a token receives, and of what it contributes.
+    scores ``relative``, ``contribution`` and ``saliency``: of the attention that a token receives, of what it
+    contributes, and of its predicted saliency.
     ``width`` is at least N; None: N.
     """
     if gpu_kernels.can_centre(received, width):
@@ -63,9 +64,12 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
 
 
 def predicted_saliency(hidden: Tensor, probe: Tensor) -> Tensor:
-    """(T,) score ``saliency`` of the states that enter a layer (T, H), by the layer's probe (H,), in its precision."""
+    """(T,) how much the answer depends on tokens, by their states (T, H) and the layer's probe (H,), in its precision.
+
+    A probe predicts the logarithm; the factor that it leaves open is the same for all tokens of the layer.
+    """
     with torch.autocast(hidden.device.type, enabled=False):
-        return torch.mv(hidden.detach().to(probe.dtype), probe)
+        return torch.mv(hidden.detach().to(probe.dtype), probe).exp()
 
 
 def head_gram(output_weight: Tensor, heads: int) -> Tensor:

@@ -12,8 +12,8 @@ SMALLEST_THRESHOLD = 1e-5  # the original's floor: no score is compared with a s
 THRESHOLDS = "threshold_deltas"  # the learned parameter, in the model and in its weights file
 SALIENCY = "saliency_probes"  # what the score `saliency` predicts with, a probe for each layer: a buffer, saved with it
 SCORING_MODES = ("mean", "relative", "contribution", "saliency")
-# Thresholds of the scores that are logarithms (all but mean): at or below the first a layer drops nothing, at or above
-# the second all but the first token. Neither need score its tokens.
+# Thresholds of the scores that are relative to the sentence (all but mean), which are logarithms: at or below the
+# first a layer drops nothing, at or above the second all but the first token. Neither need score its tokens.
 KEEP_ALL, KEEP_FIRST = -100.0, 100.0
 # What a model ends in, as its architecture's name has it → the kinds of tasks that it is for; the first is the default.
 HEADS = {
@@ -53,7 +53,7 @@ class PruningSettings:
         "mean",
         "how a token's importance is scored: mean attention received (the paper's), the same relative to the "
         "sentence's median token, what it contributes to the others, relative likewise, or how much the answer depends "
-        "on it, predicted from its state by probes that ltp train fits",
+        "on it, relative likewise, predicted from its state by probes that ltp train fits",
         choices=SCORING_MODES,
     )
     score_length: int = described(
@@ -66,13 +66,13 @@ class PruningSettings:
         check_limits(self)
 
     @property
-    def is_logarithmic(self) -> bool:
-        """Whether the score, and so each threshold, is a logarithm."""
+    def is_relative(self) -> bool:
+        """Whether the score compares a token with the others of its sentence: its thresholds are then logarithms."""
         return self.scoring_mode != "mean"
 
     def initial_thresholds(self, layers: int) -> list[float]:
-        """What ``threshold_deltas`` (L,) starts from: 0 added to the configured thresholds; logarithms: no pruning."""
-        return [KEEP_ALL if self.is_logarithmic else 0.0] * layers
+        """What ``threshold_deltas`` (L,) starts from: 0 added to the configured thresholds; relative: no pruning."""
+        return [KEEP_ALL if self.is_relative else 0.0] * layers
 
     def added_to(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The keys of a base encoder's config.json with pruning added: those of a model that prunes."""

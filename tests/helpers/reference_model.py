@@ -53,7 +53,7 @@ def forward(
             received = received * torch.einsum("oad,and->ano", parts, value).norm(dim=-1)
         received = received.sum(0)
         if config.scoring_mode == "saliency":
-            received = hidden[0] @ model.saliency_probes[number - 1]
+            received = (hidden[0] @ model.saliency_probes[number - 1]).exp()
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
         inputs.append(states)
         hidden = finished(model, layer, context, hidden)
@@ -109,15 +109,12 @@ def keep(model: LTPPreTrainedModel, number: int, received: Tensor, alive: Tensor
         stay = torch.zeros_like(alive)
         stay[order[: max(1, round(count * rate))]] = True
         return stay
-    if config.prune_mode == "absolute_threshold" and config.scoring_mode == "saliency":
-        stay = received >= model.threshold_deltas[number - 1]
-    elif config.prune_mode == "absolute_threshold" and config.scoring_mode != "mean":
+    if config.prune_mode == "absolute_threshold" and config.scoring_mode != "mean":
         stay = relative(received, alive) >= model.threshold_deltas[number - 1]
     elif config.prune_mode == "absolute_threshold":
         wanted = threshold(model, number).item()
         stay = received / (model.heads * config.score_length) >= max(1e-5, wanted) if wanted > 0 else alive.clone()
     else:
-        received = received.exp() if config.scoring_mode == "saliency" else received
         rising = number / layers if config.prune_mode == "rising_threshold" else 1.0
         stay = received / received[alive].max() >= config.final_token_threshold * rising
     stay[0] = True

@@ -121,15 +121,15 @@ def test_gates_are_added_to_the_scores_of_keys():
 
 
 def test_a_token_of_a_higher_score_stays():
-    """The score is the state's product with the probe, and nothing else."""
+    """The score is the state's product with the probe, less the sentence's median."""
     model = fresh().eval()
     row = torch.tensor([[2, 40, 17, 23, 8, 31, 5]])
     with torch.no_grad():
         states = model.bert.embeddings(row)[0]
         model.saliency_probes[0] = states[3] / states[3].norm()
         scores = states @ model.saliency_probes[0]
-        middle = scores[1:].sort().values[2:4].mean().item()
-        model.set_thresholds([middle, KEEP_ALL, KEEP_ALL, KEEP_ALL])
+        median, middle = scores.median(), scores[1:].sort().values[2:4].mean().item()
+        model.set_thresholds([middle - median, KEEP_ALL, KEEP_ALL, KEEP_ALL])
         kept = model(row, return_kept=True).kept[0]
     assert kept.tolist() == [4 if index == 0 or score >= middle else 0 for index, score in enumerate(scores.tolist())]
     assert kept[3] == 4 and sorted(kept.tolist()) == [0, 0, 0, 4, 4, 4, 4]

@@ -142,7 +142,7 @@ def test_layers_that_need_no_scores(kind, scoring):
         early = model(**batch)
         assert early.ffn_tokens.tolist() == [[length, 1, 1, 1] for length in LENGTHS]
         torch.testing.assert_close(model.train()(**batch).logits, early.logits)
-    rule = Rule("absolute_threshold", [KEEP_ALL, -0.5, KEEP_FIRST], scoring_mode="relative")
+    rule = Rule("absolute_threshold", [KEEP_ALL, -0.5, KEEP_FIRST], centred=True)
     assert [rule.is_active(layer) for layer in range(3)] == [False, True, True]
     assert [rule.needs_scores(layer) for layer in range(3)] == [False, True, False]
 
