@@ -38,15 +38,16 @@ def fit_saliency(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tenso
     """Fit the model's ``saliency_probes`` (L, H) to what its answers depend on, unpruned, in padded sentences (B, N).
 
     A token's saliency in layer l is |Σ ∂y/∂g| over the layers from l on, where g, 0, is added to the scores of all
-    queries with the token's key, and y says how sure the model is of its answer (:func:`_confidence`). The probe is
-    fitted to its logarithm, less that of the sentence's median token, within LIMITS; tokens that are never dropped take
-    no part.
+    queries with the token's key, and y says how sure the model is of its answer (:func:`_confidence`). Where every
+    token has an answer of its own, what each layer adds to the token's state is multiplied by 1 + g too. The probe is
+    fitted to the saliency's logarithm, less that of the sentence's median token, within LIMITS; tokens that are never
+    dropped take no part.
     """
     listener = _Listener(model)
     with model.evaluating(listener):
         for batch in batches:
             with torch.enable_grad():
-                confidence = _confidence(model(**batch, return_kept=True))
+                confidence = _confidence(model(**batch))
                 listener.learn(torch.autograd.grad(confidence, listener.gates))
     model.saliency_probes.copy_(torch.stack([fit.solve() for fit in listener.fits]))
 
