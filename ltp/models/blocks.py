@@ -22,8 +22,8 @@ class Wanted:
 
     ``return_received``: a score of each token, which is the attention that it receives; with the Gram matrices ``gram``
     (A, D, D) of the output projection, what it contributes. ``first_only``: the context of the first tokens only, and
-    no scores. ``differentiable``: whether the scores are to have gradients. ``gates`` (T,) are added to what all
-    queries have in common with each token; not with ``first_only``.
+    no scores. ``differentiable``: whether the scores are to have gradients. ``gates`` (T,) are added to
+    the scores of all queries with each token's key; not with ``first_only``.
     """
 
     return_received: bool = False

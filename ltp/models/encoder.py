@@ -65,12 +65,12 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
         gates = None if soft else rule.gate(index, tokens)
         predicted = None
         if scored and probes is not None:  # from what enters the layer: attention need not say
-            predicted, scored = predicted_saliency(tokens.hidden, probes[index]), False
-        gram = None
-        if scored and config.scoring_mode == "contribution":
+            predicted = predicted_saliency(tokens.hidden, probes[index])
+        by_attention, gram = scored and predicted is None, None
+        if by_attention and config.scoring_mode == "contribution":
             gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
-        first_context = narrow and not scored and gates is None
-        wanted = Wanted(scored, gram, first_context, differentiable=soft, gates=gates)
+        first_context = narrow and not by_attention and gates is None
+        wanted = Wanted(by_attention, gram, first_context, differentiable=soft, gates=gates)
         context, received = layout.attend(linear, layer, tokens, shared, wanted)
         received = received if predicted is None else predicted
         rows = row_mask = None

@@ -78,8 +78,7 @@ class _Fit:
 
     def add(self, states: Tensor, targets: Tensor) -> None:
         """Take in the states (K, H) of tokens and what is to be predicted of them (K,)."""
-        parts = (states, targets[:, None], torch.ones_like(targets)[:, None])
-        rows = torch.cat([part.to(self.products.device).double() for part in parts], 1)
+        rows = torch.cat([part.double() for part in (states, targets[:, None], torch.ones_like(targets)[:, None])], 1)
         self.products += rows.T @ rows
 
     def solve(self) -> Tensor:
@@ -103,8 +102,7 @@ class _Listener(Rule):
 
     def __init__(self, model: LTPPreTrainedModel) -> None:
         super().__init__("absolute_threshold")
-        device = torch.device("cpu") if model.device.type == "mps" else model.device  # which has no 64 bits
-        fits = [_Fit(model.config.hidden_size, device) for _ in range(model.layers)]
+        fits = [_Fit(model.config.hidden_size, model.device) for _ in range(model.layers)]
         for name, value in {"fits": fits, "gates": [], "tokens": [], "states": []}.items():
             object.__setattr__(self, name, value)  # the rule's own fields are frozen
 
