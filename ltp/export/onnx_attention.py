@@ -5,6 +5,7 @@ Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, A head
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +37,7 @@ class PruningAttention:
         probes = getattr(model, SALIENCY, None)
         self.probes = None if probes is None else probes.detach().cpu().numpy()  # (L, H) of the score `saliency`
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
+        self.by_attention = model.decides_by_attention()
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
         self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
         self.contributions = model.config.scoring_mode == "contribution"
@@ -51,54 +53,80 @@ class PruningAttention:
         """(B,) the packed row of each sentence's first token now: ``cu_seqlens[:-1]``."""
         return self.padding.sequence_starts
 
+    def decides_by_attention(self, layer: int) -> bool:
+        """Whether the layer's decision needs the attention of all its tokens."""
+        return self.by_attention[layer]
+
     def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
-        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept."""
+        """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept.
+
+        For a layer that decides by its attention, or drops none.
+        """
         graph, padding = self.graph, self.padding
         query, key, value = self._split_heads(projected, 3)
-        probabilities = self._probabilities(query, key, layer)
-        context, kept_indices = self._context(probabilities, value), padding.indices
-        if self.rule.is_active(layer):
-            kept = self._kept(probabilities, value, hidden, layer)
-            kept_indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))  # (K,)
-            packed_rows = graph("Gather", graph("Reshape", padding.packed_rows, FLAT), kept_indices)  # (K,) into T
-            hidden = graph("Gather", hidden, packed_rows)
-            self.places.select(packed_rows)
-            self._remove_all_but(kept)
-        return graph("Gather", context, kept_indices), hidden
+        places = self.places.padded(padding.packed_rows)
+        probabilities = self._probabilities(query, key, places, places, layer)
+        context = self._context(probabilities, value)
+        if not self.rule.is_active(layer):
+            return graph("Gather", context, padding.indices), hidden
+        kept = self._decide(self._passes_rule(hidden, layer, probabilities, value))
+        self._drop_all_but(kept)
+        return graph("Gather", context, kept.indices), graph("Gather", hidden, kept.rows)
+
+    def decide(self, hidden: str, layer: int) -> Kept:
+        """The tokens that a layer will keep, from the states ``hidden`` (T, H) that enter it, before its attention."""
+        return self._decide(self._passes_rule(hidden, layer))
+
+    def attend_kept(self, query: str, projected: str, kept: Kept, layer: int) -> str:
+        """Queries (K, H) of the tokens kept, keys and values (T, 2H) of all -> context (K, H) of the tokens kept."""
+        key, value = self._split_heads(projected, 2)
+        key_mask, key_places = self.padding.key_mask, self.places.padded(self.padding.packed_rows)
+        self._drop_all_but(kept)
+        query = self._heads(query, 1)
+        places = self.places.padded(self.padding.packed_rows)
+        probabilities = self._probabilities(query, key, places, key_places, layer, key_mask)
+        return self.graph("Gather", self._context(probabilities, value), self.padding.indices)
 
     def attend_last(self, projected: str, hidden: str, layer: int) -> str:
-        """Queries, keys and values (T, 3H) of a last layer that drops tokens -> context (B, H) of the first tokens.
+        """Queries, keys and values (T, 3H) of a last layer that decides by its attention -> context (B, H) of the first
+        tokens.
 
         ``hidden`` (T, H) is what entered it. The dropped tokens only leave the counts: no later product would read
         those that stay.
         """
         query, key, value = self._split_heads(projected, 3)
-        probabilities = self._probabilities(query, key, layer)
+        places = self.places.padded(self.padding.packed_rows)
+        probabilities = self._probabilities(query, key, places, places, layer)
         first = self.graph("Slice", probabilities, int64_array(0), int64_array(1), int64_array(2))  # (B, A, 1, N)
         context = self._context(first, value)
-        self._remove_all_but(self._kept(probabilities, value, hidden, layer))
+        self._count_only(self._passes_rule(hidden, layer, probabilities, value))
         return context
 
-    def attend_first(self, query: str, projected: str, layer: int) -> str:
+    def attend_first(self, query: str, projected: str, hidden: str, layer: int) -> str:
         """First tokens' queries (B, H), keys and values (T, 2H) -> their context (B, H).
 
-        For a layer whose decision needs no scores: it drops none, or all that may be dropped, which leave the counts.
+        For a last layer that does not decide by its attention; what it drops leaves the counts. ``hidden`` (T, H) is
+        what entered it.
         """
         head_size = self.hidden_size // self.heads
         queries = self.graph("Reshape", query, int64_array(-1, self.heads, 1, head_size))  # (B, A, 1, D)
         key, value = self._split_heads(projected, 2)
-        context = self._context(self._probabilities(queries, key, layer, first_only=True), value)
+        places = self.places.padded(self.padding.packed_rows)
+        context = self._context(self._probabilities(queries, key, None, places, layer), value)
         if self.rule.is_active(layer):
-            self._remove_all_but(self.graph("And", self._never_dropped(), self.padding.valid))
+            self._count_only(self._passes_rule(hidden, layer))
         return context
 
     def _split_heads(self, projected: str, parts: int) -> list[str]:
         """(T, parts · H) -> each part (B, A, N, D)."""
+        return self.graph("Split", self._heads(projected, parts), axis=1, num_outputs=parts, outputs=parts)
+
+    def _heads(self, projected: str, parts: int) -> str:
+        """(T, parts · H) -> (B, parts · A, N, D)."""
         graph = self.graph
         padded = graph("Gather", projected, self.padding.packed_rows)  # (B, N, parts · H)
         heads = graph("Reshape", padded, int64_array(0, 0, parts * self.heads, self.hidden_size // self.heads))
-        heads = graph("Transpose", heads, perm=[0, 2, 1, 3])  # (B, parts · A, N, D)
-        return graph("Split", heads, axis=1, num_outputs=parts, outputs=parts)
+        return graph("Transpose", heads, perm=[0, 2, 1, 3])
 
     def mean(self, hidden: str) -> str:
         """(T, H) -> (B, H) the mean of each sentence's tokens."""
@@ -107,11 +135,14 @@ class PruningAttention:
         sums = graph("MatMul", graph("Squeeze", padding.query_mask, int64_array(1)), padded)  # (B, 1, H)
         return graph("Squeeze", graph("Div", sums, padding.float_lengths), int64_array(1))
 
-    def _probabilities(self, query: str, key: str, layer: int, first_only: bool = False) -> str:
-        """Queries (B, A, Q, D) and keys (B, A, N, D) -> (B, A, Q, N)."""
-        graph, places, rows = self.graph, self.places, self.padding.packed_rows
-        query, key = places.compared(query, key, rows, layer, first_only)
-        added = places.added(query, key, self.padding.key_mask, rows, layer, first_only)
+    def _probabilities(
+        self, query: str, key: str, query_places: str | None, key_places: str, layer: int, key_mask: str | None = None
+    ) -> str:
+        """Queries (B, A, Q, D) and keys (B, A, N, D) -> (B, A, Q, N); places as in :class:`Places`."""
+        graph, places = self.graph, self.places
+        key_mask = self.padding.key_mask if key_mask is None else key_mask
+        query, key = places.compared(query, key, query_places, key_places, layer)
+        added = places.added(query, key, key_mask, query_places, key_places, layer)
         scores = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
         scale = np.float32((self.hidden_size // self.heads) ** -0.5)
         return graph("Softmax", graph("Add", graph("Mul", scores, scale), added), axis=-1)
@@ -121,16 +152,28 @@ class PruningAttention:
         context = self.graph("Transpose", self.graph("MatMul", probabilities, value), perm=[0, 2, 1, 3])
         return self.graph("Reshape", context, int64_array(-1, self.hidden_size))
 
-    def _kept(self, probabilities: str, value: str, hidden: str, layer: int) -> str:
-        """(B, N) bool, false for padding, from what :meth:`_received` is made of."""
-        return self.graph("And", self._passes_rule(probabilities, value, hidden, layer), self.padding.valid)
+    def _decide(self, passing: str) -> Kept:
+        """The tokens of ``passing`` (N,) or (B, N), of which padding may be some."""
+        graph, padding = self.graph, self.padding
+        kept = graph("And", passing, padding.valid)
+        indices = graph("Squeeze", graph("NonZero", graph("Reshape", kept, FLAT)), int64_array(0))
+        return Kept(indices, graph("Gather", graph("Reshape", padding.packed_rows, FLAT), indices), self._counted(kept))
 
-    def _remove_all_but(self, kept: str) -> None:
-        """From here on, the sentences have the tokens of ``kept`` (B, N)."""
+    def _counted(self, kept: str) -> PaddingIndices:
+        """Sentences of the tokens of ``kept`` (B, N)."""
         lengths = self.graph("ReduceSum", self.graph("Cast", kept, to=INT64), int64_array(1), keepdims=0)
-        self.padding = PaddingIndices(self.graph, lengths)
+        return PaddingIndices(self.graph, lengths)
 
-    def _received(self, probabilities: str, value: str, hidden: str, layer: int) -> str:
+    def _drop_all_but(self, kept: Kept) -> None:
+        """From here on, the sentences have the tokens ``kept``."""
+        self.places.select(kept.rows)
+        self.padding = kept.padding
+
+    def _count_only(self, passing: str) -> None:
+        """From here on, the tokens of ``passing`` count; for a last layer, after which none is looked up."""
+        self.padding = self._counted(self.graph("And", passing, self.padding.valid))
+
+    def _received(self, hidden: str, layer: int, probabilities: str | None, value: str | None) -> str:
         """(B, N) attention that each token receives, or what it contributes (ltp.models.scores), or its saliency.
 
         From ``probabilities`` (B, A, N, N) and ``value`` (B, A, N, D), or ``hidden`` (T, H), what entered the layer.
@@ -170,13 +213,16 @@ class PruningAttention:
             return graph("Equal", columns, np.int64(0))
         return graph("Less", columns, graph("Unsqueeze", self.protected, int64_array(1)))
 
-    def _passes_rule(self, probabilities: str, value: str, hidden: str, layer: int) -> str:
-        """(N,) or (B, N) bool by the rules of ltp.models.pruning; padding may pass too."""
+    def _passes_rule(self, hidden: str, layer: int, probabilities: str | None = None, value: str | None = None) -> str:
+        """(N,) or (B, N) bool by the rules of ltp.models.pruning, of an active layer; padding may pass too.
+
+        Arguments are those of :meth:`_received`.
+        """
         graph, rule, padding = self.graph, self.rule, self.padding
         first = self._never_dropped()
         if rule.keeps_first_only(layer):
             return first
-        received = self._received(probabilities, value, hidden, layer)
+        received = self._received(hidden, layer, probabilities, value)
         if rule.centred:
             received = self._centred_log(received)
         elif rule.mode not in ("absolute_threshold", "topk"):
@@ -193,6 +239,15 @@ class PruningAttention:
         rank = graph("ScatterElements", order, order, columns, axis=1)
         kept = topk_count(graph, self.original_lengths, rule.keep_rates[layer])  # (B,)
         return graph("Or", graph("Less", rank, graph("Unsqueeze", kept, int64_array(1))), first)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The tokens that a layer keeps: ``indices`` (K,) into B·N, ``rows`` (K,) into T, and the sentences they make."""
+
+    indices: str
+    rows: str
+    padding: PaddingIndices
 
 
 class PaddingIndices:

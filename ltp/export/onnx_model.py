@@ -124,11 +124,15 @@ class _Weights:
         for index, layer in enumerate(self.layout.layers(self.model.encoder)):
             modules, name = self.layout.modules(layer), f"layer{index}"
             attention_tokens.append(attention.lengths)
-            if index < self.model.layers - 1 or self.layout.reads_all:
-                projected = self._project(graph, self._entering(graph, hidden, modules, name), modules, name)
-                context, hidden = attention.attend(projected, hidden, index)
-            else:
-                context, hidden = self._last_attention(graph, hidden, attention, modules, name)
+            entering = self._entering(graph, hidden, modules, name)
+            if index == self.model.layers - 1 and not self.layout.reads_all:
+                context, hidden = self._last_attention(graph, hidden, entering, attention, modules, name)
+            elif attention.decides_by_attention(index) or not attention.rule.is_active(index):
+                context, hidden = attention.attend(self._project(graph, entering, modules, name), hidden, index)
+            else:  # only what will be kept is asked for its queries
+                kept = attention.decide(hidden, index)
+                projected = self._project_few(graph, entering, kept.rows, modules, name)
+                context, hidden = attention.attend_kept(*projected, kept, index), graph("Gather", hidden, kept.rows)
             ffn_tokens.append(attention.lengths)
             attended = self.linear(graph, context, f"{name}.attention", modules.output)
             if self.layout.norms_first:
@@ -163,19 +167,22 @@ class _Weights:
         """(T, H) -> queries, keys and values (T, 3H)."""
         return self.linear(graph, hidden, f"{name}.qkv", *modules.qkv)
 
+    def _project_few(self, graph: Graph, entering: str, rows: str, modules: LayerModules, name: str) -> tuple[str, str]:
+        """(T, H) -> queries (K, H) of the tokens ``rows`` (K,), keys and values (T, 2H) of all."""
+        width, asking = self.config.hidden_size, graph("Gather", entering, rows)
+        query = self.linear(graph, asking, f"{name}.query", *modules.qkv, rows=slice(width))
+        return query, self.linear(graph, entering, f"{name}.kv", *modules.qkv, rows=slice(width, None))
+
     def _last_attention(
-        self, graph: Graph, hidden: str, attention: PruningAttention, modules: LayerModules, name: str
+        self, graph: Graph, hidden: str, entering: str, attention: PruningAttention, modules: LayerModules, name: str
     ) -> tuple[str, str]:
-        """(T, H) -> context and hidden (B, H) of the first tokens; only scores need the queries of the others."""
-        last, width = self.model.layers - 1, self.config.hidden_size
-        first = graph("Gather", hidden, attention.sequence_starts)
-        entering = self._entering(graph, hidden, modules, name)
-        if attention.rule.needs_scores(last):
+        """(T, H) twice -> context and hidden (B, H) of the first tokens; only scores need the queries of the others."""
+        last, first_rows = self.model.layers - 1, attention.sequence_starts
+        first = graph("Gather", hidden, first_rows)
+        if attention.decides_by_attention(last):
             return attention.attend_last(self._project(graph, entering, modules, name), hidden, last), first
-        entering_first = graph("Gather", entering, attention.sequence_starts)
-        query = self.linear(graph, entering_first, f"{name}.query", *modules.qkv, rows=slice(width))
-        keys_and_values = self.linear(graph, entering, f"{name}.kv", *modules.qkv, rows=slice(width, None))
-        return attention.attend_first(query, keys_and_values, last), first
+        query, keys_and_values = self._project_few(graph, entering, first_rows, modules, name)
+        return attention.attend_first(query, keys_and_values, hidden, last), first
 
     def classify(self, graph: Graph, first: str) -> str:
         """(B, H) first tokens -> (B, C) logits, by the base model's own head."""

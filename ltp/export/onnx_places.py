@@ -1,7 +1,7 @@
 """What the places of tokens in their sentences do to attention, as ONNX operators: by layout, see ltp.models.layouts.
 
-Shapes: T tokens in the batch, B sentences, N longest sentence, A heads, D head size, Q queries (N, or 1 of first
-tokens), R rows of distances.
+Shapes: T tokens in the batch, B sentences, N longest sentence, A heads, D head size, Q queries (N, or fewer), R rows of
+distances. Queries' places (B, Q) are None where they are the first tokens, whose place is 0.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Places:
         if self.layout.needs_positions:
             self.positions = self.graph("Gather", self.positions, rows)
 
-    def compared(self, query: str, key: str, packed_rows: str, layer: int, first_only: bool) -> tuple[str, str]:
+    def compared(self, query: str, key: str, query_places: str | None, key_places: str, layer: int) -> tuple[str, str]:
         """Queries (B, A, Q, D) and keys (B, A, N, D) as their products are taken."""
         return query, key
 
-    def added(self, query: str, key: str, key_mask: str, packed_rows: str, layer: int, first_only: bool) -> str:
+    def added(self, query: str, key: str, key_mask: str, query_places: str | None, key_places: str, layer: int) -> str:
         """What is added to the scaled scores: ``key_mask`` (B, 1, 1, N), or more, to (B, A or 1, Q, N).
 
         Queries and keys are those of :meth:`compared`.
@@ -48,18 +48,24 @@ class Places:
         return key_mask
 
     def padded(self, packed_rows: str) -> str:
-        """(B, N) places in the padded sentences, by the packed row of each; at padding some other token's."""
+        """(B, N) places in the padded sentences, by the packed row of each; at padding some other token's.
+
+        Nothing is written where no attention looks at places.
+        """
+        if not self.layout.needs_positions:
+            return ""
         key = (self.positions, packed_rows)
         if key not in self._padded:
             self._padded[key] = self.graph("Gather", self.positions, packed_rows)
         return self._padded[key]
 
-    def distances(self, packed_rows: str, first_only: bool) -> str:
+    def distances(self, query_places: str | None, key_places: str) -> str:
         """(B, Q, N) the place of each query less that of each key."""
-        graph, places = self.graph, self.padded(packed_rows)
-        keys = graph("Unsqueeze", places, int64_array(1))  # (B, 1, N)
-        # A first token's place is 0.
-        return graph("Neg", keys) if first_only else graph("Sub", graph("Unsqueeze", places, int64_array(2)), keys)
+        graph = self.graph
+        keys = graph("Unsqueeze", key_places, int64_array(1))  # (B, 1, N)
+        if query_places is None:
+            return graph("Neg", keys)
+        return graph("Sub", graph("Unsqueeze", query_places, int64_array(2)), keys)
 
 
 class RotaryPlaces(Places):
@@ -71,33 +77,34 @@ class RotaryPlaces(Places):
         super().__init__(graph, model, positions)
         self._rotations: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def _rotation(self, packed_rows: str, kind: str) -> tuple[str, str]:
-        """Cosine and sine (B, 1, N, D) for one type of layers."""
-        graph, rotary, key = self.graph, self.model.encoder.rotary_emb, (self.padded(packed_rows), kind)
+    def _rotation(self, places: str, kind: str) -> tuple[str, str]:
+        """Cosine and sine (B, 1, N, D) of ``places`` (B, N) for one type of layers."""
+        graph, rotary, key = self.graph, self.model.encoder.rotary_emb, (places, kind)
         if key not in self._rotations:
             frequencies = getattr(rotary, f"{kind}_inv_freq").float().cpu().numpy()
             scaling = np.float32(getattr(rotary, f"{kind}_attention_scaling"))
-            places = graph("Unsqueeze", graph("Cast", key[0], to=FLOAT), int64_array(1, 3))  # (B, 1, N, 1)
-            angles = graph("Mul", places, np.concatenate([frequencies, frequencies]))
+            turns = graph("Unsqueeze", graph("Cast", places, to=FLOAT), int64_array(1, 3))  # (B, 1, N, 1)
+            angles = graph("Mul", turns, np.concatenate([frequencies, frequencies]))
             cosine, sine = (graph("Mul", graph(name, angles), scaling) for name in ("Cos", "Sin"))
             self._rotations[key] = cosine, sine
         return self._rotations[key]
 
-    def compared(self, query: str, key: str, packed_rows: str, layer: int, first_only: bool) -> tuple[str, str]:
-        cosine, sine = self._rotation(packed_rows, self.layers[layer].attention_type)
+    def compared(self, query: str, key: str, query_places: str | None, key_places: str, layer: int) -> tuple[str, str]:
+        kind = self.layers[layer].attention_type
 
-        def rotated(values: str) -> str:
+        def rotated(values: str, places: str) -> str:
+            cosine, sine = self._rotation(places, kind)
             first, second = self.graph("Split", values, axis=-1, num_outputs=2, outputs=2)
             other = self.graph("Concat", self.graph("Neg", second), first, axis=-1)
             return self.graph("Add", self.graph("Mul", values, cosine), self.graph("Mul", other, sine))
 
-        return query if first_only else rotated(query), rotated(key)
+        return query if query_places is None else rotated(query, query_places), rotated(key, key_places)
 
-    def added(self, query: str, key: str, key_mask: str, packed_rows: str, layer: int, first_only: bool) -> str:
+    def added(self, query: str, key: str, key_mask: str, query_places: str | None, key_places: str, layer: int) -> str:
         if self.layers[layer].attention_type != "sliding_attention":
             return key_mask
         graph = self.graph
-        distances = graph("Unsqueeze", graph("Abs", self.distances(packed_rows, first_only)), int64_array(1))
+        distances = graph("Unsqueeze", graph("Abs", self.distances(query_places, key_places)), int64_array(1))
         return graph("Where", graph("Greater", distances, np.int64(self.layout.window)), MASKED, key_mask)
 
 
@@ -106,10 +113,10 @@ class DistancePlaces(Places):
 
     layout: DebertaLayout
 
-    def compared(self, query: str, key: str, packed_rows: str, layer: int, first_only: bool) -> tuple[str, str]:
+    def compared(self, query: str, key: str, query_places: str | None, key_places: str, layer: int) -> tuple[str, str]:
         return self.graph("Mul", query, np.float32(self.layout.terms**-0.5)), key
 
-    def added(self, query: str, key: str, key_mask: str, packed_rows: str, layer: int, first_only: bool) -> str:
+    def added(self, query: str, key: str, key_mask: str, query_places: str | None, key_places: str, layer: int) -> str:
         graph, layout = self.graph, self.layout
         with torch.no_grad():
             keys_of, queries_of = (
@@ -119,7 +126,7 @@ class DistancePlaces(Places):
         if keys_of is None and queries_of is None:
             return key_mask
         table = layout.rows(torch.arange(-layout.most, layout.most + 1)).numpy()  # farther ones have the same rows
-        distances = self.distances(packed_rows, first_only)
+        distances = self.distances(query_places, key_places)
         distances = graph("Clip", distances, np.int64(-layout.most), np.int64(layout.most))
         rows = graph("Gather", table, graph("Add", distances, np.int64(layout.most)))
         rows = graph("Unsqueeze", rows, int64_array(1))  # (B, 1, Q, N)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ltp.models import gpu_attention
-from ltp.models.packing import offsets, pad_input
+from ltp.models.packing import PackedTokens, offsets, pad_input
 from ltp.models.scores import contribution
 
 # What a layout adds to the scaled scores: from queries (B, A, Q, D), keys (B, A, N, D) and the places of both in their
@@ -48,6 +48,7 @@ def packed_attention(
     width: int | None = None,
     differentiable: bool = True,
     gates: Tensor | None = None,
+    queries: PackedTokens | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention of every token over the tokens of its own sentence.
 
@@ -56,84 +57,118 @@ def packed_attention(
     at least 32 bits; with the ``norms`` (T, A) of scores.value_norms, what each token contributes.
     ``bias`` is added to the scores, from the tokens' ``positions`` (T,). ``width`` is at least N where N is not known
     without waiting for the GPU. ``differentiable``: whether what is received may get a gradient.
-    ``gates`` (T,) are added to all scores of the tokens as keys.
+    ``gates`` (T,) are added to all scores of the tokens as keys. ``queries``: of which K tokens ``query`` (K, H) and
+    the context (K, H) are, if not of all; at least one of each sentence, and not with ``return_received``.
     """
     differentiable = differentiable and torch.is_grad_enabled()
     plain = bias is None and norms is None and gates is None and dropout == 0.0
     if plain and gpu_attention.is_available(query, heads, return_received, differentiable):
-        return gpu_attention.packed(query, key, value, lengths, heads, width, return_received)
-    rowwise = (norms, positions, gates)
+        query_lengths = lengths if queries is None else queries.lengths
+        return gpu_attention.packed(query, key, value, query_lengths, lengths, heads, width, return_received)
     largest = MAX_BLOCK_ELEMENTS if query.device.type == "cpu" else MAX_GPU_BLOCK_ELEMENTS
     blocks = [] if lengths.shape[0] == 1 else _blocks(lengths.tolist(), heads, largest)
     if len(blocks) <= 1:
-        return _attend(query, key, value, *rowwise, seq_ids, lengths, heads, dropout, return_received, bias)
+        keys = _Table(seq_ids, lengths, positions)
+        asking = keys if queries is None else _Table(queries.seq_ids, queries.lengths, queries.positions)
+        return _attend(query, key, value, norms, gates, asking, keys, heads, dropout, return_received, bias)
+    ends = lengths.cumsum(0).tolist()
+    query_ends = ends if queries is None else queries.lengths.cumsum(0).tolist()
     contexts, sums = [], []
-    row = 0
-    for start, stop, tokens in blocks:
-        rows = slice(row, row + tokens)
-        norms, positions, gates = (None if part is None else part[rows] for part in rowwise)
+    for start, stop in blocks:
+        rows, query_rows = (
+            slice(all_ends[start - 1] if start else 0, all_ends[stop - 1]) for all_ends in (ends, query_ends)
+        )
+        keys = asking = _Table.of_block(seq_ids, lengths, positions, rows, start, stop)
+        if queries is not None:
+            asking = _Table.of_block(queries.seq_ids, queries.lengths, queries.positions, query_rows, start, stop)
+        some_norms, some_gates = (None if part is None else part[rows] for part in (norms, gates))
         context, received = _attend(
-            query[rows], key[rows], value[rows], norms, positions, gates, seq_ids[rows] - start,
-            lengths[start:stop], heads, dropout, return_received, bias,
+            query[query_rows], key[rows], value[rows], some_norms, some_gates, asking, keys, heads, dropout,
+            return_received, bias,
         )  # fmt: skip
         contexts.append(context)
         sums.append(received)
-        row += tokens
     return torch.cat(contexts), torch.cat(sums) if return_received else None
 
 
-def _blocks(lengths: list[int], heads: int, largest: int) -> list[tuple[int, int, int]]:
-    """Consecutive sentences (start, stop, tokens) whose padded attention matrices have ``largest`` elements at most."""
-    blocks: list[tuple[int, int, int]] = []
-    start, longest, tokens = 0, 0, 0
+def _blocks(lengths: list[int], heads: int, largest: int) -> list[tuple[int, int]]:
+    """Consecutive sentences (start, stop) whose padded attention matrices have ``largest`` elements at most."""
+    blocks: list[tuple[int, int]] = []
+    start, longest = 0, 0
     for index, length in enumerate(lengths):
         widest = max(longest, length)
         if index > start and (index - start + 1) * heads * widest * widest > largest:
-            blocks.append((start, index, tokens))
-            start, widest, tokens = index, length, 0
-        longest, tokens = widest, tokens + length
-    blocks.append((start, len(lengths), tokens))
+            blocks.append((start, index))
+            start, widest = index, length
+        longest = widest
+    blocks.append((start, len(lengths)))
     return blocks
 
 
+class _Table:
+    """Packed rows (T, …) of some sentences as a table (B, N, …), padded to the longest.
+
+    ``valid`` (B, N) says which places are tokens; None: all are of one length, and nothing is padding.
+    """
+
+    def __init__(self, seq_ids: Tensor, lengths: Tensor, positions: Tensor | None) -> None:
+        self.lengths, self.positions = lengths, positions
+        self.sentences, tokens = lengths.shape[0], seq_ids.shape[0]
+        self.longest = tokens if self.sentences == 1 else int(lengths.max())
+        self.valid: Tensor | None = None
+        if self.sentences * self.longest > tokens:
+            self.indices = seq_ids * self.longest + offsets(seq_ids, lengths)  # (T,) into B·N
+            self.valid = torch.arange(self.longest, device=lengths.device) < lengths[:, None]
+
+    @classmethod
+    def of_block(
+        cls, seq_ids: Tensor, lengths: Tensor, positions: Tensor | None, rows: slice, start: int, stop: int
+    ) -> _Table:
+        """Of the sentences ``start`` to ``stop``, whose tokens are ``rows``."""
+        positions = None if positions is None else positions[rows]
+        return cls(seq_ids[rows] - start, lengths[start:stop], positions)
+
+    def padded(self, packed: Tensor) -> Tensor:
+        """(T, …) -> (B, N, …)."""
+        filled = packed
+        if self.valid is not None:
+            filled = pad_input(packed, self.indices, self.sentences * self.longest)
+        return filled.view(self.sentences, self.longest, *packed.shape[1:])
+
+    def packed(self, padded: Tensor) -> Tensor:
+        """(B·N, …) -> (T, …)."""
+        return padded if self.valid is None else padded.index_select(0, self.indices)
+
+    def split_heads(self, packed: Tensor, heads: int) -> Tensor:
+        """(T, H) -> (B, A, N, D)."""
+        return self.padded(packed).view(self.sentences, self.longest, heads, -1).transpose(1, 2)
+
+
 def _attend(
-    query: Tensor, key: Tensor, value: Tensor, norms: Tensor | None, positions: Tensor | None, gates: Tensor | None,
-    seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float, return_received: bool, bias: AttentionBias | None,
+    query: Tensor, key: Tensor, value: Tensor, norms: Tensor | None, gates: Tensor | None,
+    asking: _Table, keys_of: _Table, heads: int, dropout: float, return_received: bool, bias: AttentionBias | None,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """`packed_attention` for one block of sentences, padded to its longest."""
-    sentences, (tokens, hidden_size) = lengths.shape[0], query.shape
-    longest = tokens if sentences == 1 else int(lengths.max())
+    """`packed_attention` for one block of sentences: of the tokens ``asking``, over those of ``keys_of``."""
     autocast = torch.is_autocast_enabled(query.device.type)
-    dtype = query.dtype
-    if return_received and longest <= MAX_WIDENED_LENGTH and query.device.type == "cpu" and not autocast:
+    dtype, hidden_size, valid, lengths = query.dtype, query.shape[1], keys_of.valid, keys_of.lengths
+    if return_received and keys_of.longest <= MAX_WIDENED_LENGTH and query.device.type == "cpu" and not autocast:
         query, key, value = (part.to(_sum_dtype(part)) for part in (query, key, value))
-    indices = valid = None
-    if sentences * longest > tokens:  # else all are of one length, and nothing is padding
-        indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
-        valid = torch.arange(longest, device=lengths.device) < lengths[:, None]  # (B, N)
-
-    def padded(packed: Tensor) -> Tensor:  # (T, …) -> (B, N, …)
-        filled = packed if indices is None else pad_input(packed, indices, sentences * longest)
-        return filled.view(sentences, longest, *packed.shape[1:])
-
-    def split_heads(packed: Tensor) -> Tensor:  # (T, H) -> (B, A, N, D)
-        return padded(packed).view(sentences, longest, heads, hidden_size // heads).transpose(1, 2)
-
-    queries, keys, values = split_heads(query), split_heads(key), split_heads(value)
-    norms = None if norms is None else padded(norms).transpose(1, 2)  # (B, A, N)
+    queries = asking.split_heads(query, heads)
+    keys, values = keys_of.split_heads(key, heads), keys_of.split_heads(value, heads)
+    norms = None if norms is None else keys_of.padded(norms).transpose(1, 2)  # (B, A, N)
     differentiable = torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value))
     received = added = None
     if bias is not None:
-        places = padded(positions)  # (B, N)
-        added = bias(queries, keys, places, places)
+        places = keys_of.padded(keys_of.positions)  # (B, N)
+        added = bias(queries, keys, places if asking is keys_of else asking.padded(asking.positions), places)
     if gates is not None:
-        gates = padded(gates)[:, None, None]  # (B, 1, 1, N)
+        gates = keys_of.padded(gates)[:, None, None]  # (B, 1, 1, N)
         added = gates if added is None else added + gates
     if return_received and added is None and dropout == 0.0 and not differentiable and not autocast:
         context, received = _attend_in_place(queries, keys, values, valid, lengths, norms)
     elif return_received or (differentiable and autocast and query.device.type == "cpu"):
         # The fused kernel's backward pass takes ten times as long in bfloat16 on a CPU as these products do.
-        scores = _scores(queries, keys, added)  # (B, A, N, N)
+        scores = _scores(queries, keys, added)  # (B, A, Q, N)
         if valid is not None:
             scores = scores.masked_fill(~valid[:, None, None, :], torch.finfo(scores.dtype).min)
         probabilities = scores.softmax(-1)
@@ -146,11 +181,8 @@ def _attend(
             added = added.to(queries.dtype)
             mask = added if mask is None else added.masked_fill(~mask, torch.finfo(added.dtype).min)
         context = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout)
-    context = context.transpose(1, 2).reshape(sentences * longest, hidden_size).to(dtype)
-    if indices is not None:
-        context = context.index_select(0, indices)
-        received = None if received is None else received.index_select(0, indices)
-    return context, received
+    context = asking.packed(context.transpose(1, 2).reshape(-1, hidden_size).to(dtype))
+    return context, None if received is None else keys_of.packed(received)
 
 
 def _scores(queries: Tensor, keys: Tensor, added: Tensor | None) -> Tensor:
@@ -178,38 +210,6 @@ def _received(probabilities: Tensor, valid: Tensor | None, lengths: Tensor, norm
         if norms is not None:
             return contribution(totals.squeeze(2), wide[:, :, 0], lengths, norms).reshape(-1)
     return totals.sum((1, 2)).reshape(-1)
-
-
-def first_token_attention(
-    query: Tensor, key: Tensor, value: Tensor, seq_ids: Tensor, lengths: Tensor, heads: int, dropout: float = 0.0,
-    bias: AttentionBias | None = None, positions: Tensor | None = None, width: int | None = None,
-) -> Tensor:  # fmt: skip
-    """(B, H) context of each sentence's first token: all that a classifier reads of the last layer.
-
-    ``query`` (B, H) is the first tokens'; ``key`` and ``value`` (T, H) are all tokens'; the rest is as in
-    :func:`packed_attention`.
-    """
-    if bias is None and dropout == 0.0 and gpu_attention.is_available(query, heads):
-        return gpu_attention.first_tokens(query, key, value, lengths, heads, width)
-    sentences, (tokens, hidden_size) = lengths.shape[0], key.shape
-    longest = tokens if sentences == 1 else int(lengths.max())
-    valid = None
-    if sentences * longest > tokens:
-        indices = seq_ids * longest + offsets(seq_ids, lengths)  # (T,) into B·N
-        key, value = (pad_input(packed, indices, sentences * longest) for packed in (key, value))
-        positions = None if positions is None else pad_input(positions, indices, sentences * longest)
-        valid = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, N)
-    key, value = (part.view(sentences, longest, heads, hidden_size // heads).transpose(1, 2) for part in (key, value))
-    query = query.view(sentences, 1, heads, hidden_size // heads).transpose(1, 2)  # (B, A, 1, D)
-    added = None
-    if bias is not None:
-        positions = positions.view(sentences, longest)
-        added = bias(query, key, positions[:, :1], positions)
-    scores = _scores(query, key, added)  # (B, A, 1, N)
-    if valid is not None:
-        scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
-    probabilities = functional.dropout(scores.softmax(-1), dropout, dropout > 0.0)
-    return torch.matmul(probabilities, value).transpose(1, 2).reshape(sentences, hidden_size)
 
 
 def _attend_in_place(

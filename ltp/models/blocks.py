@@ -1,6 +1,6 @@
 """The parts of an encoder layer round its linear layers: attention, activation, dropout, residual and LayerNorm.
 
-Shapes: T tokens in the batch, B sentences, H hidden, A heads, D = H/A per head, I intermediate.
+Shapes: T tokens in the batch, K of them queries, H hidden, A heads, D = H/A per head, I intermediate.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers.activations import GELUActivation
 
-from ltp.models.attention import AttentionBias, first_token_attention, packed_attention
-from ltp.models.packing import PackedTokens, sequence_starts
+from ltp.models.attention import AttentionBias, packed_attention
+from ltp.models.packing import PackedTokens, Queries
 from ltp.models.prepacked_linear import LinearFunction, apply_linear, is_wrapped
 from ltp.models.scores import value_norms
 
@@ -21,33 +21,33 @@ class Wanted:
     """What the loop wants of one layer's attention.
 
     ``return_received``: a score of each token, which is the attention that it receives; with the Gram matrices ``gram``
-    (A, D, D) of the output projection, what it contributes. ``first_only``: the context of the first tokens only, and
-    no scores. ``differentiable``: whether the scores are to have gradients. ``gates`` (T,) are added to
-    the scores of all queries with each token's key; not with ``first_only``.
+    (A, D, D) of the output projection, what it contributes. ``differentiable``: whether the scores are to have
+    gradients. ``gates`` (T,) are added to the scores of all queries with each token's key. ``queries``: the K tokens
+    whose context is wanted, None for all; not with ``return_received``.
     """
 
     return_received: bool = False
     gram: Tensor | None = None
-    first_only: bool = False
     differentiable: bool = False
     gates: Tensor | None = None
+    queries: Queries | None = None
 
 
 def project(
-    linear: LinearFunction, modules: tuple[nn.Module, ...], hidden: Tensor, tokens: PackedTokens, first_only: bool
+    linear: LinearFunction, modules: tuple[nn.Module, ...], hidden: Tensor, queries: Queries | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (T, H) of ``hidden`` (T, H); with ``first_only`` queries (B, H) of the first tokens.
+    """Queries, keys and values (T, H) of ``hidden`` (T, H); queries (K, H) of the tokens ``queries``, if given.
 
     ``modules`` are the three projections, or one that makes all three.
     """
     if len(modules) == 1:
         query, key, value = linear(hidden, *modules)[0].chunk(3, -1)
-        return query.index_select(0, sequence_starts(tokens.lengths)) if first_only else query, key, value
-    if first_only:
-        (query,) = linear(hidden.index_select(0, sequence_starts(tokens.lengths)), modules[0])
-        key, value = linear(hidden, *modules[1:])
+        return query if queries is None else query.index_select(0, queries.rows), key, value
+    if queries is None:
+        query, key, value = linear(hidden, *modules)
         return query, key, value
-    query, key, value = linear(hidden, *modules)
+    (query,) = linear(hidden.index_select(0, queries.rows), modules[0])
+    key, value = linear(hidden, *modules[1:])
     return query, key, value
 
 
@@ -55,17 +55,12 @@ def attend(
     query: Tensor, key: Tensor, value: Tensor, tokens: PackedTokens, heads: int, dropout: float, wanted: Wanted,
     bias: AttentionBias | None = None,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """Attention of projected tokens: context (T, H), or (B, H) of first tokens, and each token's score (T,) or None."""
-    if wanted.first_only:
-        context = first_token_attention(
-            query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, bias, tokens.positions, tokens.width
-        )
-        return context, None
+    """Attention of projected tokens: context (T, H), or (K, H) of the queries, and each token's score (T,) or None."""
     norms = None if wanted.gram is None else value_norms(value.detach(), wanted.gram)  # (T, A)
     return packed_attention(
         query, key, value, tokens.seq_ids, tokens.lengths, heads, dropout, wanted.return_received, norms=norms,
         bias=bias, positions=tokens.positions, width=tokens.width, differentiable=wanted.differentiable,
-        gates=wanted.gates,
+        gates=wanted.gates, queries=None if wanted.queries is None else wanted.queries.tokens,
     )  # fmt: skip
 
 

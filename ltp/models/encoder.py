@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltp.models.blocks import Wanted
 from ltp.models.last_states import ExpectedStates, LastStates
-from ltp.models.packing import PackedTokens, sequence_starts
+from ltp.models.packing import PackedTokens, Queries, sequence_starts
 from ltp.models.pruning import soft_mask
 from ltp.models.scores import importance, predicted_saliency
 from ltp.settings.pruning import SALIENCY
@@ -62,31 +62,36 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
     for index, layer in enumerate(layout.layers(encoder)):
         attention_tokens.append(tokens.lengths)
         scored, narrow = soft or rule.needs_scores(index), first_only and index == model.layers - 1
-        gates = None if soft else rule.gate(index, tokens)
         predicted = None
         if scored and probes is not None:  # from what enters the layer: attention need not say
             predicted = predicted_saliency(tokens.hidden, probes[index])
         by_attention, gram = scored and predicted is None, None
         if by_attention and config.scoring_mode == "contribution":
             gram = model.prepacked.head_gram(layout.output_projection(layer), heads)
-        first_context = narrow and not by_attention and gates is None
-        wanted = Wanted(by_attention, gram, first_context, differentiable=soft, gates=gates)
-        context, received = layout.attend(linear, layer, tokens, shared, wanted)
-        received = received if predicted is None else predicted
-        rows = row_mask = None
+        gates = None if soft else rule.gate(index, tokens)
+        wanted = Wanted(by_attention, gram, differentiable=soft, gates=gates)
+        entered, active = tokens, not soft and rule.is_active(index)
+        if active and not by_attention:  # what will be dropped is known, and has only its key and value to give
+            rows = rule.keep_indices(index, predicted, tokens, original_lengths)
+            tokens = tokens.select(rows)
+            wanted.queries = Queries(rows, tokens)
+        if narrow and not by_attention:
+            first = sequence_starts(entered.lengths)
+            wanted.queries = Queries(first, entered.select(first))
+        context, received = layout.attend(linear, layer, entered, shared, wanted)
+        row_mask = None
         if soft:
-            scores = importance(received, heads, config.score_length)
+            scores = importance(received if predicted is None else predicted, heads, config.score_length)
             row_mask = soft_mask(scores, thresholds[index], model.soft_temperature)  # (T,)
             if expected is not None:
                 expected.weigh(row_mask)
             regulariser = regulariser + row_mask.sum() / (original_lengths.shape[0] * config.score_length)
-        elif rule.is_active(index):
+        elif active and by_attention:
             rows = rule.keep_indices(index, received, tokens, original_lengths)
-        if rows is not None and len(rows) < tokens.seq_ids.shape[0]:  # else all are kept: nothing to copy
-            if last_states is not None:
-                last_states.drop(tokens.hidden, rows)
-            context = context if first_context else context.index_select(0, rows)
-            tokens = tokens.select(rows)
+            if len(rows) < context.shape[0]:  # else all are kept: nothing to copy
+                tokens, context = tokens.select(rows), context.index_select(0, rows)
+        if last_states is not None and tokens is not entered:
+            last_states.drop(entered.hidden, rows)
         ffn_tokens.append(tokens.lengths)
         if kept is not None:
             kept[tokens.indices] += 1

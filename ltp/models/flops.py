@@ -6,6 +6,7 @@ the importance scores are left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,27 +64,26 @@ def encoder_macs(attention_tokens, ffn_tokens, sizes: Sizes):
     return (2 * hidden * n**2 + 4 * hidden**2 * n + sizes.distances(n) + sizes.ffn * left).sum(-1)
 
 
-def executed_macs(attention_tokens, ffn_tokens, sizes: Sizes, last_scores: bool):
+def executed_macs(attention_tokens, ffn_tokens, sizes: Sizes, by_attention: Sequence[bool] | None = None):
     """Multiply-accumulates that this implementation really computes for each sentence (…,); arguments as above.
 
-    Two things are cheaper than in the formula of :func:`encoder_macs`: a token that is dropped is dropped before the
-    attention's output projection, and the last layer computes only what the classifier reads, which is the first
-    token's row unless the head ``reads_all``. ``last_scores``: the last layer scores its tokens, for which it needs the
-    attention of all of them.
+    Three things are cheaper than in the formula of :func:`encoder_macs`. A token that is dropped is dropped before the
+    attention's output projection. Where the decision does not wait for the attention, a token that will be dropped is
+    not asked for its query, and gives its key and value only. And the last layer computes only what the classifier
+    reads, which is the first token's row unless the head ``reads_all``. ``by_attention`` (L,): in which layers the
+    decision needs the attention of all tokens; None: in none.
     """
     n, left = np.asarray(attention_tokens, dtype=np.float64), np.asarray(ffn_tokens, dtype=np.float64)
+    after = np.zeros(n.shape[-1], dtype=bool) if by_attention is None else np.asarray(by_attention)
     hidden = float(sizes.hidden)
-    distances = sizes.distances(n) + np.zeros_like(n)
-    layers = 2 * hidden * n**2 + 3 * hidden**2 * n + distances + (hidden**2 + sizes.ffn) * left
-    if sizes.reads_all:
-        return layers.sum(-1)
-    last = n[..., -1]
-    attention = 2 * hidden * last**2 + 3 * hidden**2 * last + distances[..., -1]
-    if not last_scores:
-        queries = last if sizes.fused_projection else 1
-        distances = (sizes.distances(n, queries=1) + np.zeros_like(n))[..., -1]
-        attention = 2 * hidden * last + hidden**2 * (2 * last + queries) + distances
-    return layers[..., :-1].sum(-1) + attention + hidden**2 + sizes.ffn
+    queries = np.where(after, n, left)
+    if not sizes.reads_all:
+        left = left.copy()
+        left[..., -1] = 1
+        queries[..., -1] = np.where(after[-1], queries[..., -1], 1)
+    projected = n if sizes.fused_projection else queries
+    attention = 2 * hidden * n * queries + hidden**2 * (2 * n + projected) + sizes.distances(n, queries)
+    return (attention + (hidden**2 + sizes.ffn) * left).sum(-1)
 
 
 def shares(attention_tokens, ffn_tokens, lengths, sizes: Sizes):
@@ -92,7 +92,9 @@ def shares(attention_tokens, ffn_tokens, lengths, sizes: Sizes):
     return encoder_macs(attention_tokens, ffn_tokens, sizes) / encoder_macs(dense_tokens, dense_tokens, sizes)
 
 
-def summarise(attention_tokens, ffn_tokens, lengths, sizes: Sizes, last_scores: bool = False) -> dict[str, float]:
+def summarise(
+    attention_tokens, ffn_tokens, lengths, sizes: Sizes, by_attention: Sequence[bool] | None = None
+) -> dict[str, float]:
     """GFLOPs of a mean sentence, those without pruning, and their ratio (sum over sentences, not mean of ratios).
 
     ``executed_gflops`` are those of :func:`executed_macs`; the others follow the paper's formula, which charges every
@@ -103,7 +105,7 @@ def summarise(attention_tokens, ffn_tokens, lengths, sizes: Sizes, last_scores: 
     """
     dense_tokens = np.broadcast_to(np.asarray(lengths)[:, None], np.shape(attention_tokens))
     pruned = encoder_macs(attention_tokens, ffn_tokens, sizes)
-    executed = executed_macs(attention_tokens, ffn_tokens, sizes, last_scores)
+    executed = executed_macs(attention_tokens, ffn_tokens, sizes, by_attention)
     dense = encoder_macs(dense_tokens, dense_tokens, sizes)
     return {
         "gflops": 2e-9 * float(pruned.mean()),

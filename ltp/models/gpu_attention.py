@@ -45,28 +45,23 @@ def _capability(device: torch.device) -> tuple[int, int]:
 
 
 def packed(
-    query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int, width: int | None, return_received: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Context (T, H) and, with ``return_received``, the attention that each token receives (T,), else None.
+    query: Tensor, key: Tensor, value: Tensor, query_lengths: Tensor, lengths: Tensor, heads: int, width: int | None,
+    return_received: bool,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Context (K, H) and, with ``return_received``, the attention that each token receives (T,), else None.
 
-    The arguments are those of :func:`ltp.models.attention.packed_attention`.
+    ``query`` (K, H) is of ``query_lengths`` (B,) tokens of each sentence; those are ``lengths`` (B,), and K is T, where
+    what is received is wanted. The other arguments are those of :func:`ltp.models.attention.packed_attention`.
     """
     queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
     cu_seqlens, longest = cumulated_lengths(lengths), _longest(lengths, width)
-    bounds = (cu_seqlens, cu_seqlens, longest, longest)
     if not return_received:
-        return varlen_attn(queries, keys, values, *bounds).reshape(query.shape), None
+        asking = cumulated_lengths(query_lengths)
+        return varlen_attn(queries, keys, values, asking, cu_seqlens, longest, longest).reshape(query.shape), None
+    bounds = (cu_seqlens, cu_seqlens, longest, longest)
     context, lse = varlen_attn(queries, keys, values, *bounds, return_aux=AuxRequest(lse=True))  # lse: (A, T)
     received = gpu_kernels.received_attention(queries.detach(), keys.detach(), lse.detach(), cu_seqlens, longest)
     return context.reshape(query.shape), received
-
-
-def first_tokens(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, heads: int, width: int | None) -> Tensor:
-    """(B, H) context of each sentence's first token; as :func:`ltp.models.attention.first_token_attention`."""
-    queries, keys, values = _split(query, heads), _split(key, heads), _split(value, heads)
-    one_each = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
-    context = varlen_attn(queries, keys, values, one_each, cumulated_lengths(lengths), 1, _longest(lengths, width))
-    return context.reshape(query.shape)
 
 
 def _split(packed: Tensor, heads: int) -> Tensor:

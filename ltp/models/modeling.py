@@ -192,6 +192,11 @@ class LTPPreTrainedModel(PreTrainedModel):
             return pruners.Rule.absolute(thresholds.tolist(), self.heads, config.score_length)
         return pruners.Rule(config.prune_mode, [] if thresholds is None else thresholds.tolist())
 
+    def decides_by_attention(self) -> list[bool]:
+        """(L,) whether a layer's decision needs the attention of all its tokens, as no prediction from states does."""
+        rule, predicted = self.rule(), hasattr(self, SALIENCY)
+        return [rule.needs_scores(layer) and not predicted for layer in range(self.layers)]
+
     @contextmanager
     def evaluating(self, rule: pruners.Rule | None = None) -> Iterator[None]:
         """In evaluation mode for a while, and pruning by another ``rule`` if one is given."""

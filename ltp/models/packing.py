@@ -40,6 +40,17 @@ class PackedTokens:
         )
 
 
+@dataclass(frozen=True)
+class Queries:
+    """The tokens whose context is wanted of an attention, where those are not all of its tokens.
+
+    ``rows`` (K,) are ascending indices into T, with every sentence's first token among them; ``tokens`` are those rows.
+    """
+
+    rows: Tensor
+    tokens: PackedTokens
+
+
 def mean_of_tokens(tokens: PackedTokens) -> Tensor:
     """(B, H) the mean of each sentence's tokens."""
     hidden = tokens.hidden

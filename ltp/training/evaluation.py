@@ -31,7 +31,7 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
     metrics.json, and ``predictions``. Raises Diverged where the model's outputs are not finite.
     """
     compute_in_fp32(trainer)
-    config, kind = trainer.model.config, info["kind"]
+    kind = info["kind"]
     metrics: dict[str, Any] = {}
     costs: dict[str, Any] = {}
     predictions: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def evaluate(trainer: LTPTrainer, splits: Mapping[str, Any], info: Mapping[str, 
             ffn_tokens,
             split["length"],
             trainer.model.sizes,
-            trainer.model.rule().needs_scores(config.num_hidden_layers - 1),
+            trainer.model.decides_by_attention(),
         )
         layers[name] = {"attention_tokens": attention_tokens.mean(0), "ffn_tokens": ffn_tokens.mean(0)}
         share = flops.shares(attention_tokens, ffn_tokens, split["length"], trainer.model.sizes)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ltp.models import attention
 from ltp.models.attention import packed_attention
+from ltp.models.packing import PackedTokens
 
 HEADS, WIDTH = 2, 6
 LENGTHS = st.lists(st.integers(1, 8), min_size=1, max_size=7)
@@ -83,13 +84,37 @@ def test_gradients_reach_the_one_part_that_wants_them(part, received):
     torch.testing.assert_close(found, right)
 
 
+@given(LENGTHS, BLOCKS, st.data())
+def test_few_queries_find_what_they_find_among_all(lengths, block_elements, data):
+    """Context and gradients, plain and with what a layout adds by the tokens' places."""
+    (query, key, value), seq_ids, counts = states(lengths)
+    stay = [torch.tensor([True] + [data.draw(st.booleans()) for _ in range(length - 1)]) for length in lengths]
+    rows = torch.cat(stay).nonzero().squeeze(1)
+    places = torch.cat([torch.arange(length) for length in lengths])
+    few = PackedTokens(
+        query[rows], seq_ids[rows], torch.tensor([int(each.sum()) for each in stay]), positions=places[rows]
+    )
+
+    def distances(queries, keys, query_places, key_places):
+        return (query_places[:, :, None] - key_places[:, None, :])[:, None].to(queries.dtype)
+
+    for bias in (None, distances):
+        with mock.patch.object(attention, "MAX_BLOCK_ELEMENTS", block_elements):
+            whole, _ = packed_attention(query, key, value, seq_ids, counts, HEADS, bias=bias, positions=places)
+            context, _ = packed_attention(
+                query[rows], key, value, seq_ids, counts, HEADS, bias=bias, positions=places, queries=few
+            )
+        torch.testing.assert_close(context, whole[rows])
+        expected, found = (torch.autograd.grad((each**2).sum(), (key, value)) for each in (whole[rows], context))
+        torch.testing.assert_close(found, expected)
+
+
 @given(LENGTHS, BLOCKS)
 def test_blocks_cover_the_batch_and_fit(lengths, block_elements):
     blocks = attention._blocks(lengths, HEADS, block_elements)
-    assert [start for start, _, _ in blocks] == [0, *(stop for _, stop, _ in blocks[:-1])]
+    assert [start for start, _ in blocks] == [0, *(stop for _, stop in blocks[:-1])]
     assert blocks[-1][1] == len(lengths)
-    for start, stop, tokens in blocks:
-        assert tokens == sum(lengths[start:stop])
+    for start, stop in blocks:
         assert stop - start == 1 or (stop - start) * HEADS * max(lengths[start:stop]) ** 2 <= block_elements
 
 

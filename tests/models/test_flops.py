@@ -22,14 +22,22 @@ def test_the_formula():
 
 
 def test_what_is_executed():
-    """Two layers, hidden 3, intermediate 5: the first without the rows that go, the last for one row."""
-    first = 2 * 3 * 16 + 3 * 9 * 4 + (9 + 30) * 2
-    scored, unscored = 2 * 3 * 4 + 3 * 9 * 2, 2 * 3 * 2 + 9 * (2 * 2 + 1)
-    assert executed_macs([[4, 2]], [[2, 1]], Sizes(3, 5), last_scores=True).tolist() == [first + scored + 9 + 30]
-    assert executed_macs([[4, 2]], [[2, 1]], Sizes(3, 5), last_scores=False).tolist() == [first + unscored + 9 + 30]
-    second = 2 * 3 * 4 + 3 * 9 * 2 + (9 + 30) * 1  # of a head that reads all tokens
-    sizes = Sizes(3, 5, reads_all=True)
-    assert executed_macs([[4, 2]], [[2, 1]], sizes, last_scores=True).tolist() == [first + second]
+    """Two layers, hidden 3, intermediate 5: nothing but keys and values of the rows that go, the last for one row."""
+    rest = (9 + 30) * 2 + (9 + 30)  # output projections and feed-forwards
+    all_ask = 2 * 3 * 16 + 3 * 9 * 4, 2 * 3 * 4 + 3 * 9 * 2
+    few_ask = 2 * 3 * 4 * 2 + 9 * (2 * 4 + 2), 2 * 3 * 2 * 1 + 9 * (2 * 2 + 1)
+    for reads_all in (False, True):  # here one token is left anyway
+        for by_attention in ([True, True], [True, False], [False, True], [False, False]):
+            attention = sum((few_ask, all_ask)[wants][layer] for layer, wants in enumerate(by_attention))
+            sizes = Sizes(3, 5, reads_all=reads_all)
+            assert executed_macs([[4, 2]], [[2, 1]], sizes, by_attention).tolist() == [attention + rest]
+    assert executed_macs([[4, 2]], [[2, 1]], Sizes(3, 5)).tolist() == [sum(few_ask) + rest]
+    fused = sum(few_ask) + 9 * (4 - 2) + 9 * (2 - 1)  # one product makes the queries of all
+    assert executed_macs([[4, 2]], [[2, 1]], Sizes(3, 5, fused_projection=True)).tolist() == [fused + rest]
+    # A last layer that drops none is left with all of its tokens, of which a classifier reads one.
+    dense = 2 * 3 * 4 * 4 + 3 * 9 * 4 + (9 + 30) * 4, 2 * 3 * 4 * 1 + 9 * (2 * 4 + 1) + (9 + 30)
+    assert executed_macs([[4, 4]], [[4, 4]], Sizes(3, 5)).tolist() == [sum(dense)]
+    assert executed_macs([[4, 4]], [[4, 4]], Sizes(3, 5, reads_all=True)).tolist() == [2 * dense[0]]
 
 
 def test_bert_base_on_128_tokens():
@@ -65,9 +73,10 @@ def test_each_sentence_has_its_own_share():
 def test_agrees_with_what_torch_counts(kind, mode, head):
     """Sentences one by one, so that no padded attention table is counted; scoring adds 1/(2D) of the attention.
 
-    The formula of the relative FLOPs is the original's. It charges attention's output projection for every token that
-    came in, and the last layer for all of its tokens; here the projection runs after the decision, and the last layer
-    on the first token, where the head reads no others: what is reported is never less than what is computed.
+    The formula of the relative FLOPs is the original's. It charges all of attention for every token that came in, and
+    the last layer for all of its tokens. Here the output projection runs after the decision, queries too where no
+    attention decides, and the last layer on the first token, where the head reads no others: what is reported is never
+    less than what is computed.
     """
     pruning = tiny.PRUNING.get(mode, PruningSettings(prune_mode="none"))
     model = MODELS[head][1].from_base(tiny.base_model(kind, layers=6, seed=2, head=head, **SIZE), pruning)
@@ -84,8 +93,7 @@ def test_agrees_with_what_torch_counts(kind, mode, head):
         ffn_tokens.append(found.ffn_tokens[0].tolist())
     if kind == "electra":  # embeddings are not part of the formula, nor is their projection to the layers' width
         counted -= 2 * (36 + 30 + 24) * model.config.embedding_size * SIZE["hidden_size"]
-    last_scores = model.rule().is_active(5)
-    facts = summarise(attention_tokens, ffn_tokens, [36, 30, 24], model.sizes, last_scores)
+    facts = summarise(attention_tokens, ffn_tokens, [36, 30, 24], model.sizes, model.decides_by_attention())
     assert 3e9 * facts["executed_gflops"] == pytest.approx(counted, rel=0.02)
     assert 3e9 * facts["gflops"] > 0.98 * counted
     assert facts["relative"] == 1.0 if mode == "none" else facts["relative"] < 0.9

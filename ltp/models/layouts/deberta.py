@@ -86,7 +86,7 @@ class DebertaLayout(Layout):
         self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Shared, wanted: Wanted
     ) -> tuple[Tensor, Tensor | None]:
         block = layer.attention.self
-        query, key, value = project(linear, self.projections(layer), tokens.hidden, tokens, wanted.first_only)
+        query, key, value = project(linear, self.projections(layer), tokens.hidden, wanted.queries)
         dropout = block.dropout.p if block.training else 0.0
         bias = self._bias(block, shared) if self.query_distances or self.key_distances else None
         return attend(query * self.terms**-0.5, key, value, tokens, self.heads, dropout, wanted, bias)

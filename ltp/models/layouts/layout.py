@@ -136,9 +136,9 @@ class Layout(ABC):
     def attend(
         self, linear: LinearFunction, layer: nn.Module, tokens: PackedTokens, shared: Any, wanted: Wanted
     ) -> tuple[Tensor, Tensor | None]:
-        """Attention before its output projection: context (T, H), or (B, H), and each token's score (T,) or None."""
+        """Attention before its output projection: context (T, H), or (K, H), and each token's score (T,) or None."""
         block = self.attention_block(layer)
-        projected = project(linear, self.projections(layer), tokens.hidden, tokens, wanted.first_only)
+        projected = project(linear, self.projections(layer), tokens.hidden, wanted.queries)
         return attend(*projected, tokens, self.heads, block.dropout.p if block.training else 0.0, wanted)
 
     def finish(self, linear: LinearFunction, layer: nn.Module, context: Tensor, residual: Tensor) -> Tensor:

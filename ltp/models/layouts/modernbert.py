@@ -95,11 +95,12 @@ class ModernBertLayout(Layout):
     ) -> tuple[Tensor, Tensor | None]:
         block = layer.attn
         normed = layer.attn_norm(tokens.hidden)
-        query, key, value = project(linear, self.projections(layer), normed, tokens, wanted.first_only)
-        cosine, sine = (table.index_select(0, tokens.positions) for table in shared.rotations[layer.attention_type])
-        key = self._rotated(key, cosine, sine)
-        if not wanted.first_only:  # a first token's place is 0: it is not rotated
-            query = self._rotated(query, cosine, sine)
+        query, key, value = project(linear, self.projections(layer), normed, wanted.queries)
+        rotations = [table.index_select(0, tokens.positions) for table in shared.rotations[layer.attention_type]]
+        key = self._rotated(key, *rotations)
+        if wanted.queries is not None:
+            rotations = [table.index_select(0, wanted.queries.rows) for table in rotations]
+        query = self._rotated(query, *rotations)
         dropout = block.attention_dropout if block.training else 0.0
         return attend(query, key, value, tokens, self.heads, dropout, wanted, shared.biases[layer.attention_type])
 
