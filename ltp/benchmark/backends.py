@@ -134,8 +134,10 @@ class MaskedOnly(nn.Module):
             attended = layer.attention.output(context, hidden)
             hidden = layer.output(layer.intermediate(attended), attended)
             if rule.is_active(index):
-                received = self._received(layer.attention, entered, probabilities, kept)  # (B, N)
-                received = received if probes is None else predicted_saliency(entered.flatten(0, 1), probes[index])
+                if probes is None:
+                    received = self._received(layer.attention, entered, probabilities, kept)  # (B, N)
+                else:
+                    received = predicted_saliency(entered.flatten(0, 1), probes[index])
                 indices = kept.reshape(-1).nonzero().squeeze(1)  # (T,) into B·N
                 seq_ids = torch.div(indices, input_ids.shape[1], rounding_mode="floor")
                 tokens = PackedTokens(hidden.flatten(0, 1), seq_ids, count_tokens(seq_ids, len(kept)), protected)

@@ -17,7 +17,7 @@ from ltp.results.encoders import config_value
 from ltp.results.manifest import CONVERSION, METRICS, write_manifest
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
-from ltp.settings.pruning import SALIENCY, THRESHOLDS, PruningSettings
+from ltp.settings.pruning import SALIENCY, THRESHOLDS, PruningSettings, probe_shape
 
 
 def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
                 start = pruning.initial_thresholds(config_value(config, "num_hidden_layers"))
                 added[THRESHOLDS] = np.array(start, np.float32)
             if pruning.scoring_mode == "saliency":
-                shape = [config_value(config, name) for name in ("num_hidden_layers", "hidden_size")]
-                added[SALIENCY] = np.zeros(shape, np.float32)
+                sizes = [config_value(config, name) for name in ("num_hidden_layers", "hidden_size")]
+                added[SALIENCY] = np.zeros(probe_shape(*sizes), np.float32)
             names = {name: name for name in safetensors_header(checkpoint / WEIGHTS)}
             if not names.keys() & set(HEAD_WEIGHTS):
                 raise LTPError(

@@ -19,7 +19,7 @@ import numpy as np
 from ltp.common.errors import LTPError
 from ltp.conversion.weights import tensor_bytes, write_weights
 from ltp.results.checkpoint import WEIGHTS, read_config, safetensors_header
-from ltp.settings.pruning import SALIENCY, SMALLEST_THRESHOLD, THRESHOLDS, PruningSettings
+from ltp.settings.pruning import SALIENCY, SMALLEST_THRESHOLD, THRESHOLDS, PruningSettings, probe_shape
 
 MODEL_TYPES = ("ltp", "ibert", "pibert")  # those of the original, of its encoder, and of its early versions
 HOW_TO = "docs/from-the-original.md shows how to save it anew"
@@ -82,7 +82,7 @@ def convert_original(folder: Path, target: Path, given: PruningSettings) -> tupl
     if pruning.prune_mode == "absolute_threshold":
         added[THRESHOLDS] = threshold_deltas(pruning.final_token_threshold, deltas, layers)
     if pruning.scoring_mode == "saliency":
-        added[SALIENCY] = np.zeros([layers, config["hidden_size"]], np.float32)
+        added[SALIENCY] = np.zeros(probe_shape(layers, config["hidden_size"]), np.float32)
     write_weights(source, target, names, added)
     encoder = {key: value for key, value in config.items() if key not in (*_OWN_KEYS, *vars(pruning))}
     return {**encoder, "model_type": "roberta"}, pruning

@@ -13,7 +13,7 @@ import numpy as np
 from ltp.export.onnx_graph import FLOAT, INT64, Graph, int64_array
 from ltp.export.onnx_places import MASKED, Places
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.models.scores import SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
+from ltp.models.scores import LARGEST_LOG, SMALLEST_SCORE, SMALLEST_SQUARE, head_gram
 from ltp.settings.pruning import SALIENCY
 
 INFINITY = np.float32(np.inf)
@@ -35,7 +35,9 @@ class PruningAttention:
     ) -> None:  # fmt: skip
         self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
         probes = getattr(model, SALIENCY, None)
-        self.probes = None if probes is None else probes.detach().cpu().numpy()  # (L, H) of the score `saliency`
+        self.probes = (
+            None if probes is None else probes.detach().float().cpu().numpy()
+        )  # (L, H + 1) of the score `saliency`
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.by_attention = model.decides_by_attention()
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
@@ -180,8 +182,10 @@ class PruningAttention:
         """
         graph, padding = self.graph, self.padding
         if self.probes is not None:
-            probe = graph.constants.add(self.probes[layer][:, None], f"layer{layer}.probe")
-            predicted = graph("Reshape", graph("Exp", graph("MatMul", hidden, probe)), FLAT)
+            probe = graph.constants.add(self.probes[layer, :-1, None], f"layer{layer}.probe")
+            logs = graph("Add", graph("MatMul", hidden, probe), self.probes[layer, -1])
+            logs = graph("Clip", logs, np.float32(-LARGEST_LOG), np.float32(LARGEST_LOG))
+            predicted = graph("Reshape", graph("Exp", logs), FLAT)
             return graph("Where", padding.valid, graph("Gather", predicted, padding.packed_rows), np.float32(0))
         received = graph("MatMul", padding.query_mask, probabilities)  # (B, A, 1, N)
         if not self.contributions:

@@ -16,6 +16,7 @@ from ltp.models import flops
 from ltp.models.embedding import protected_lengths
 from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.quantiles import ABOVE_ALL, Quantiles
+from ltp.models.saliency import require_saliency
 from ltp.models.schedule import shares_for
 
 Batch = Mapping[str, Tensor]
@@ -23,15 +24,17 @@ TOLERANCE = 0.001  # of the share of the FLOPs
 NEARLY = 0.02  # likewise, where layers keep all their tokens or first ones only: the rounding of a batch
 MAX_EVALUATIONS = 40
 ROUNDING_STEPS = 8  # corrections of keep rates for the rounding to whole tokens
-MAX_STEP = 25.0  # of a logarithm of scores, which range from 1e-9 to some hundreds
+MAX_STEP = 25.0  # of a logarithm of scores, of which the least is 1e-9 and few exceed some hundreds
 
 
 def calibrate(model: LTPPreTrainedModel, batches: Sequence[Batch], target: float) -> float:
     """Set a model's thresholds so that the batches' sentences cost ``target`` of their FLOPs; returns what they cost.
 
     The tokens that each layer keeps follow :func:`ltp.models.schedule.shares_for`; a top-k model gets these shares as
-    its keep rates. Raises LTPError for a model that has neither and for a target that cannot be reached.
+    its keep rates. Raises LTPError for a model that has neither or whose score has not been fitted, and for a target
+    that cannot be reached.
     """
+    require_saliency(model)
     lengths, protected = lengths_of(model, batches)
     if model.config.prune_mode == "topk":
         return _set_keep_rates(model, lengths, protected, target)

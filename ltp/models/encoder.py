@@ -81,7 +81,7 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
         context, received = layout.attend(linear, layer, entered, shared, wanted)
         row_mask = None
         if soft:
-            scores = importance(received if predicted is None else predicted, heads, config.score_length)
+            scores = importance(received, heads, config.score_length)
             row_mask = soft_mask(scores, thresholds[index], model.soft_temperature)  # (T,)
             if expected is not None:
                 expected.weigh(row_mask)

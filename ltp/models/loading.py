@@ -16,10 +16,11 @@ from transformers import (
 from ltp.common.errors import LTPError
 from ltp.models.heads import LTPForQuestionAnswering, LTPForTokenClassification
 from ltp.models.modeling import LTPForSequenceClassification, LTPPreTrainedModel
+from ltp.models.saliency import lacks_saliency
 from ltp.results.checkpoint import read_config, weight_shapes
 from ltp.results.manifest import MANIFESTS
 from ltp.results.verify import verify_run
-from ltp.settings.pruning import HEADS, PruningSettings, head_of
+from ltp.settings.pruning import HEADS, SALIENCY, PruningSettings, head_of
 
 # Head → what loads a model with it, and the class of those that prune.
 MODELS: dict[str, tuple[Any, type[LTPPreTrainedModel]]] = {
@@ -33,7 +34,8 @@ def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -
     """A saved model in float32 and evaluation mode; a plain Hugging Face one is wrapped without pruning.
 
     ``checkpoint`` is a run or a model folder, ``info`` the task.json whose kind and number of labels it must have.
-    Raises LTPError for a damaged run, unreadable files, another kind of model or another number of labels.
+    Raises LTPError for a damaged run, unreadable files, another kind of model, another number of labels, and a score
+    whose probes have not been fitted.
     """
     head = head_of(read_config(Path(checkpoint)))  # its errors name the file
     has_manifest = any((Path(checkpoint) / name).is_file() for name in MANIFESTS)
@@ -47,13 +49,21 @@ def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -
     expect_kind(checkpoint, head, info)
     if info and model.num_labels != info["num_labels"]:
         raise LTPError(f"{checkpoint}: has {model.num_labels} labels, the data have {info['num_labels']}")
-    return model.eval()
+    model, rule = model.eval(), model.rule()
+    if any(rule.needs_scores(layer) for layer in range(model.layers)) and lacks_saliency(model):
+        raise LTPError(f"{checkpoint}: is not trained, its {SALIENCY} are all 0; run ltp train")
+    return model
 
 
 def load_complete(loader: Any, checkpoint: Path, **options: Any) -> Any:
     """`from_pretrained`. Raises LTPError where weights are missing, which the library would draw at random."""
     model, about = loader.from_pretrained(checkpoint, output_loading_info=True, **options)
     if missing := sorted(about["missing_keys"]):
+        if missing == [SALIENCY]:
+            raise LTPError(
+                f"{checkpoint}: scoring_mode is 'saliency' in config.json, but the weights have no {SALIENCY}; "
+                "expected what ltp convert writes and ltp train trains"
+            )
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise LTPError(
             f"{checkpoint}: has no weights {missing[0]}{more}; expected a fine-tuned model, not an encoder alone"

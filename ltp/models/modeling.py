@@ -31,7 +31,7 @@ from ltp.models.packing import PackedTokens, mean_of_tokens
 from ltp.models.prepacked_linear import PrepackedWeights
 from ltp.models.quantiles import Quantiles
 from ltp.results.encoders import ENCODERS
-from ltp.settings.pruning import SALIENCY, THRESHOLDS, PruningSettings
+from ltp.settings.pruning import SALIENCY, THRESHOLDS, PruningSettings, probe_shape
 
 HALF = (torch.float16, torch.bfloat16)
 
@@ -41,9 +41,10 @@ class LTPPreTrainedModel(PreTrainedModel):
 
     ltp.models.layouts has the architectures.
 
-    Differences from the base model: the encoder runs on packed tokens; every layer scores its tokens by the attention
-    that they receive and drops those that its rule rejects, before the feed-forward; ``threshold_deltas`` (L,) is what
-    learning adds to the configured thresholds. Modules and weights keep the base model's names.
+    Differences from the base model: the encoder runs on packed tokens; every layer scores its tokens, by the attention
+    that they receive or as ltp.models.scores has it, and drops those that its rule rejects, before the feed-forward;
+    ``threshold_deltas`` (L,) is what learning adds to the configured thresholds, and the buffer ``saliency_probes``
+    (L, H + 1) what the score ``saliency`` predicts with. Modules and weights keep the base model's names.
 
     Without pruning it gives the base model's answers, with one exception by design: a position counts the tokens before
     it, so padding on either side, or holes in the attention mask, leave a sentence's answer as it is without them.
@@ -148,7 +149,7 @@ class LTPPreTrainedModel(PreTrainedModel):
         return torch.tensor(self.config.pruning().initial_thresholds(self.layers))
 
     def _initial_probes(self) -> Tensor:
-        return torch.zeros(self.layers, self.config.hidden_size)
+        return torch.zeros(probe_shape(self.layers, self.config.hidden_size))
 
     def thresholds(self) -> Tensor | None:
         """(L,) the current thresholds, learned part included; None for a mode without thresholds.

@@ -4,7 +4,11 @@ What later layers will want of a token is not known when a layer has to decide w
 shows it on any text: the gradient of its answer with respect to the attention that the token gets from this layer on.
 One linear probe for each layer (Alain and Bengio, 2016, https://arxiv.org/abs/1610.01644), fitted once by ridge
 regression, predicts its logarithm from the states that enter the layer. So a score costs one dot product a token, and
-no layer need say what attention its tokens receive. As the other scores it is relative to the sentence's median token.
+no layer need say what attention its tokens receive. As all scores but the paper's it is relative to the sentence's
+median token.
+
+Where a classifier reads the mean of the tokens that are left (ModernBERT with ``classifier_pooling: mean``), only what
+others get from a token counts, not what it gives to that mean itself.
 
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, L layers, C classes.
 """
@@ -16,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ltp.common.errors import LTPError
 from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.output import LTPOutput, LTPSpanOutput
 from ltp.models.packing import PackedTokens, protected_rows
@@ -24,6 +29,7 @@ from ltp.models.scores import centred_log
 from ltp.settings.pruning import SALIENCY
 
 RIDGE = 0.01  # of the mean variance of a state's elements, added to each element's
+ROUNDING = 1e-9  # of the mean square of a state's elements, added likewise
 LIMITS = (-4.0, 6.0)  # of a saliency's logarithm less the sentence's median: a gradient may vanish by chance
 
 
@@ -33,23 +39,38 @@ def lacks_saliency(model: LTPPreTrainedModel) -> bool:
     return probes is not None and not probes.any()
 
 
-@torch.no_grad()
+def require_saliency(model: LTPPreTrainedModel) -> None:
+    """Raise LTPError where the model's score needs probes and none have been fitted."""
+    if lacks_saliency(model):
+        raise LTPError(
+            f"{SALIENCY}: all 0, so that no token scores above another; ltp train and ltp prune fit them, and in "
+            "Python ltp.models.saliency.fit_saliency"
+        )
+
+
 def fit_saliency(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tensor]]) -> None:
-    """Fit the model's ``saliency_probes`` (L, H) to what its answers depend on, unpruned, in padded sentences (B, N).
+    """Fit the model's ``saliency_probes`` (L, H + 1) to what its answers depend on, unpruned, in padded batches (B, N).
 
     A token's saliency in layer l is |Σ ∂y/∂g| over the layers from l on, where g, 0, is added to the scores of all
     queries with the token's key, and y says how sure the model is of its answer (:func:`_confidence`). Where every
     token has an answer of its own, what each layer adds to the token's state is multiplied by 1 + g too. The probe is
     fitted to the saliency's logarithm, less that of the sentence's median token, within LIMITS; tokens that are never
-    dropped take no part.
+    dropped take no part. Raises LTPError for a model of another score, and where states or gradients are not finite
+    numbers.
     """
-    listener = _Listener(model)
-    with model.evaluating(listener):
-        for batch in batches:
-            with torch.enable_grad():
-                confidence = _confidence(model(**batch))
-                listener.learn(torch.autograd.grad(confidence, listener.gates))
-    model.saliency_probes.copy_(torch.stack([fit.solve() for fit in listener.fits]))
+    if not hasattr(model, SALIENCY):
+        raise LTPError(f"scoring_mode: {model.config.scoring_mode!r} has no probes; expected 'saliency'")
+    with torch.inference_mode(False), torch.no_grad():
+        listener = _Listener(model)
+        with model.evaluating(listener):
+            for batch in batches:
+                with torch.enable_grad():
+                    confidence = _confidence(model(**batch))
+                    listener.learn(torch.autograd.grad(confidence, listener.gates))
+        probes = torch.stack([fit.solve() for fit in listener.fits])
+        if not probes.isfinite().all():
+            raise LTPError(f"{SALIENCY}: the model's states or gradients are not finite numbers; train it anew")
+        model.saliency_probes.copy_(probes)
 
 
 def _confidence(output: LTPOutput | LTPSpanOutput) -> Tensor:
@@ -82,14 +103,16 @@ class _Fit:
         self.products += rows.T @ rows
 
     def solve(self) -> Tensor:
-        """(H,) the weights; all 0 where nothing was taken in."""
-        count, means = self.products[-1, -1].clamp_min(1.0), self.products[-1, :-1]
-        covariances = self.products[:-1, :-1] / count - means.outer(means) / count**2
+        """(H + 1,) the weights and the intercept; all 0 where nothing was taken in."""
+        count = self.products[-1, -1].clamp_min(1.0)
+        squares, means = self.products[:-1, :-1] / count, self.products[-1, :-1] / count
+        covariances = squares - means.outer(means)
         states, with_target = covariances[:-1, :-1], covariances[:-1, -1]
-        # The least number keeps the matrix regular where all states are one.
-        penalty = RIDGE * states.diagonal().mean() + torch.finfo(torch.float32).tiny
-        states.diagonal().add_(penalty)
-        return torch.linalg.solve(states, with_target).float()
+        # Where all states are one, what is left of their variance is the rounding of their squares.
+        rounding = ROUNDING * squares.diagonal()[:-1].mean() + torch.finfo(torch.float32).tiny
+        states.diagonal().add_(RIDGE * states.diagonal().mean() + rounding)
+        weights = torch.linalg.solve(states, with_target)
+        return torch.cat([weights, means[-1:] - means[None, :-1] @ weights]).float()
 
 
 class _Listener(Rule):

@@ -24,6 +24,7 @@ from ltp.models.packing import offsets
 
 # The least attention or contribution whose logarithm is taken; that of a token that nothing looks at is 0.
 SMALLEST_SCORE = 1e-9
+LARGEST_LOG = 20.0  # of a predicted saliency: its inverse is not below the least score
 SMALLEST_SQUARE = 1e-12  # of a norm: the square root has no finite slope at 0
 
 
@@ -64,12 +65,13 @@ def centred_log(received: Tensor, seq_ids: Tensor, lengths: Tensor, width: int |
 
 
 def predicted_saliency(hidden: Tensor, probe: Tensor) -> Tensor:
-    """(T,) how much the answer depends on tokens, by their states (T, H) and the layer's probe (H,), in its precision.
+    """(T,) how much the answer depends on tokens, by their states (T, H) and the layer's probe, in its precision.
 
-    A probe predicts the logarithm; the factor that it leaves open is the same for all tokens of the layer.
+    The ``probe`` (H + 1,), weights and an intercept, predicts the logarithm, which is limited to ±LARGEST_LOG.
     """
     with torch.autocast(hidden.device.type, enabled=False):
-        return torch.mv(hidden.detach().to(probe.dtype), probe).exp()
+        logs = torch.addmv(probe[-1:], hidden.detach().to(probe.dtype), probe[:-1])
+        return logs.clamp(-LARGEST_LOG, LARGEST_LOG).exp()
 
 
 def head_gram(output_weight: Tensor, heads: int) -> Tensor:

@@ -26,6 +26,7 @@ from ltp.oneshot.texts import Texts
 from ltp.settings.oneshot import PruneSettings
 
 PLAN, RESULT = "plan.json", "result"
+RECIPE = 2  # to be raised when a change of the code changes what a call makes
 
 
 def check_output(output: Path) -> None:
@@ -77,7 +78,7 @@ def fingerprint(original: Original, texts: Texts, settings: PruneSettings) -> st
     }
     rows = pd.util.hash_pandas_object(texts.frame, index=False).tolist()
     tokens = hashlib.sha256(np.concatenate(texts.rows.with_format("numpy")["input_ids"]).tobytes()).hexdigest()
-    versions = [ltp.__version__, torch.__version__, transformers.__version__]
+    versions = [RECIPE, ltp.__version__, torch.__version__, transformers.__version__]
     content = [weights, rows, tokens, texts.max_length, asdict(settings), versions, str(original.model.config)]
     return canonical_sha256(plain(content))
 

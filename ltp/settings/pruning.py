@@ -24,6 +24,11 @@ HEADS = {
 PRUNE_MODES = ("none", "absolute_threshold", "rising_threshold", "threshold", "topk")
 
 
+def probe_shape(layers: int, hidden_size: int) -> tuple[int, int]:
+    """The shape of SALIENCY: weights and an intercept for each layer."""
+    return layers, hidden_size + 1
+
+
 def head_of(config: Mapping[str, Any]) -> str:
     """What a model with this config.json ends in: a key of HEADS."""
     architecture = next(iter(config.get("architectures") or ()), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -15,6 +16,7 @@ BATCH_TOKENS = 1 << 14  # in one forward pass, padding included
 PROBE_TOKENS = 1 << 15  # that probes are fitted on, about
 PROBE_EXAMPLES = 2000  # likewise, at most
 PROBE_BATCH = 1 << 12  # tokens of one backward pass, padding included
+PROBE_PAIRS = 1 << 19  # of tokens of a sentence in one: a layer keeps a number for each, in each head
 
 
 def sample(split: Any, count: int, seed: int) -> list[dict[str, Any]]:
@@ -25,14 +27,15 @@ def sample(split: Any, count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def batches(
-    model: LTPPreTrainedModel, examples: list[dict[str, Any]], tokens: int = BATCH_TOKENS
+    model: LTPPreTrainedModel, examples: list[dict[str, Any]], tokens: int = BATCH_TOKENS, pairs: float = math.inf
 ) -> list[dict[str, Tensor]]:
     """Examples as padded batches (B, N) of about so many ``tokens`` on the model's device, in their order.
 
-    That of :func:`sample` is random, so that each batch is like the whole.
+    That of :func:`sample` is random, so that each batch is like the whole. ``pairs``: of tokens of one sentence, at
+    most, but for a batch of one.
     """
     longest = max(len(example["input_ids"]) for example in examples)
-    size = max(1, tokens // longest)
+    size = max(1, int(min(tokens // longest, pairs // longest**2)))
     parts = [examples[start : start + size] for start in range(0, len(examples), size)]
     padding, device = model.config.pad_token_id, model.device
     return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]
@@ -43,4 +46,4 @@ def learn_saliency(model: LTPPreTrainedModel, split: Any, seed: int) -> None:
     if lacks_saliency(model):
         examples = sample(split, PROBE_EXAMPLES, seed)
         mean = sum(len(example["input_ids"]) for example in examples) / len(examples)
-        fit_saliency(model, batches(model, examples[: round(PROBE_TOKENS / mean)], PROBE_BATCH))
+        fit_saliency(model, batches(model, examples[: round(PROBE_TOKENS / mean)], PROBE_BATCH, PROBE_PAIRS))

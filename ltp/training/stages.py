@@ -71,11 +71,11 @@ def train(stage: Stage) -> dict[str, Any]:
     distributed.wait()
     resume = last_checkpoint(output / CHECKPOINT)
     earlier = seconds_trained(resume) if resume else 0.0
+    train_started = time.monotonic()
     if not resume:  # whose checkpoint has the probes
         learn_saliency(model, splits["train"], settings.seed)
     if budget:
         trainer.add_callback(budget.callback())
-    train_started = time.monotonic()
     try:
         if settings.epochs:
             with only_seen_words(model, seen_ids(splits["train"]), settings.weight_decay):

@@ -53,7 +53,9 @@ def forward(
             received = received * torch.einsum("oad,and->ano", parts, value).norm(dim=-1)
         received = received.sum(0)
         if config.scoring_mode == "saliency":
-            received = (hidden[0] @ model.saliency_probes[number - 1]).exp()
+            received = (
+                hidden[0] @ model.saliency_probes[number - 1, :-1] + model.saliency_probes[number - 1, -1]
+            ).exp()
         context = (probabilities @ value).transpose(0, 1).reshape(1, count, -1)
         inputs.append(states)
         hidden = finished(model, layer, context, hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from helpers import tiny
 from safetensors.torch import load_file
 from sklearn.linear_model import Ridge
 
+from ltp.common.errors import LTPError
 from ltp.conversion.convert import convert
 from ltp.models.attention import packed_attention
+from ltp.models.calibration import calibrate
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
-from ltp.models.saliency import LIMITS, RIDGE, fit_saliency, lacks_saliency
+from ltp.models.saliency import LIMITS, RIDGE, _Fit, fit_saliency, lacks_saliency
 from ltp.settings.pruning import KEEP_ALL, PruningSettings
 
 LENGTHS = [13, 4, 9, 2, 7, 11, 12, 8]
@@ -77,8 +80,9 @@ def test_probes_are_fitted_as_defined(kind):
             states = np.concatenate([one[0][layer][1:] for one in examples])
             wanted = np.concatenate([one[1][layer][1:] for one in examples])
             alpha = RIDGE * len(states) * states.var(0).mean()
-            expected = Ridge(alpha).fit(states, wanted).coef_
-            assert np.abs(expected).max() > 0.05
+            ridge = Ridge(alpha).fit(states, wanted)
+            expected = np.append(ridge.coef_, ridge.intercept_)
+            assert np.abs(expected[:-1]).max() > 0.05
             np.testing.assert_allclose(probe.numpy(), expected, atol=2e-3, rtol=1e-2)
         assert model.training and torch.equal(model.thresholds(), thresholds) and not lacks_saliency(model)
         assert "rule" not in vars(model) and all(weight.grad is None for weight in model.parameters())
@@ -131,8 +135,8 @@ def test_a_token_of_a_higher_score_stays():
     row = torch.tensor([[2, 40, 17, 23, 8, 31, 5]])
     with torch.no_grad():
         states = model.bert.embeddings(row)[0]
-        model.saliency_probes[0] = states[3] / states[3].norm()
-        scores = states @ model.saliency_probes[0]
+        model.saliency_probes[0, :-1] = states[3] / states[3].norm()
+        scores = states @ model.saliency_probes[0, :-1]
         median, middle = scores.median(), scores[1:].sort().values[2:4].mean().item()
         model.set_thresholds([middle - median, KEEP_ALL, KEEP_ALL, KEEP_ALL])
         kept = model(row, return_kept=True).kept[0]
@@ -167,10 +171,92 @@ def test_sixteen_bits_leave_them_and_thresholds_exact(tmp_path):
 
 
 def test_tokens_that_never_leave_teach_nothing():
-    """As a sentence of a first token alone."""
+    """As a sentence of a first token alone, and questions that are protected."""
     model = fresh()
     fit_saliency(model, [tiny.batch(tiny.sentences([1]))])
     assert not model.saliency_probes.any()
+    rows = tiny.sentences(LENGTHS)
+    protected = fresh()
+    protected.config.protected_until = 2
+    for row in rows:
+        row[len(row) // 2] = 2
+    fit_saliency(protected, [tiny.batch(rows)])
+    states, wanted = [], []
+    for row in rows:
+        found, saliency = saliencies(tiny.base_model("bert"), row)
+        states.append(found[1][len(row) // 2 + 1 :])
+        wanted.append(saliency[1][len(row) // 2 + 1 :])
+    states, wanted = np.concatenate(states), np.concatenate(wanted)
+    expected = Ridge(RIDGE * len(states) * states.var(0).mean()).fit(states, wanted).coef_
+    np.testing.assert_allclose(protected.saliency_probes[1, :-1], expected, atol=2e-3, rtol=1e-2)
+
+
+def test_states_far_from_zero_change_no_decision():
+    """What all states share goes into the intercept: without one, a shift of some tens leaves no finite score."""
+    rows, models = tiny.sentences(LENGTHS), [fresh() for _ in range(2)]
+    with torch.no_grad():
+        for layer in models[1].bert.encoder.layer[:-1]:  # a shift that what reads the states takes away again
+            shift = torch.linspace(-60.0, 60.0, 32)
+            layer.output.LayerNorm.bias.add_(shift)
+        for layer in models[1].bert.encoder.layer[1:]:
+            inner = (layer.attention.self.query, layer.attention.self.key, layer.attention.self.value)
+            for module in inner:
+                module.bias.sub_(module.weight @ shift)
+            layer.attention.output.dense.bias.sub_(shift)
+    for model in models:
+        model.double()
+        fit_saliency(model, [tiny.batch(rows)])
+        model.set_thresholds([KEEP_ALL, 0.0, 0.0, 0.0])
+        model.eval()
+    with torch.no_grad():
+        found = [model(**tiny.batch(rows)).ffn_tokens for model in models]
+    assert torch.equal(*found) and found[0][:, 1].sum() < sum(LENGTHS)
+
+
+def test_states_that_are_all_one_teach_nothing():
+    fit = _Fit(4, torch.device("cpu"))
+    fit.add(torch.full((7, 4), 3.7), torch.linspace(-1.0, 5.0, 7))
+    weights, intercept = fit.solve().split([4, 1])
+    assert weights.abs().max() < 1e-4 and intercept.item() == pytest.approx(2.0, abs=1e-3)
+
+
+def test_probes_that_are_not_fitted_are_refused(tmp_path):
+    """Wherever a layer is to decide by them."""
+    model = fresh()
+    with pytest.raises(LTPError, match="saliency_probes: all 0, so that no token scores above another; ltp train and"):
+        calibrate(model, [tiny.batch(tiny.sentences(LENGTHS))], 0.5)
+    model.set_thresholds(tiny.RELATIVE_THRESHOLDS)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(LTPError, match="is not trained, its saliency_probes are all 0; run ltp train"):
+        load_pruned(tmp_path)
+
+
+def test_what_cannot_be_fitted_is_said_in_a_line(tmp_path):
+    batches = [tiny.batch(tiny.sentences(LENGTHS))]
+    other = LTPForSequenceClassification.from_base(tiny.base_model("bert"), PruningSettings(scoring_mode="relative"))
+    with pytest.raises(LTPError, match="scoring_mode: 'relative' has no probes; expected 'saliency'"):
+        fit_saliency(other, batches)
+    broken = fresh()
+    with torch.no_grad():
+        broken.bert.encoder.layer[1].output.dense.weight[0, 0] = torch.nan
+    with pytest.raises(LTPError, match="states or gradients are not finite numbers; train it anew"):
+        fit_saliency(broken, batches)
+    other.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"scoring_mode": "saliency"}))
+    with pytest.raises(
+        LTPError, match=r"'saliency' in config\.json, but the weights have no saliency_probes; expected"
+    ):
+        load_pruned(tmp_path)
+
+
+def test_inference_mode_is_no_hindrance():
+    models = [fresh() for _ in range(2)]
+    batches = [tiny.batch(tiny.sentences(LENGTHS))]
+    fit_saliency(models[0], batches)
+    with torch.inference_mode():
+        fit_saliency(models[1], batches)
+    assert torch.equal(*(model.saliency_probes for model in models))
 
 
 def test_a_conversion_holds_probes_that_are_yet_to_be_fitted(tmp_path):
@@ -179,5 +265,5 @@ def test_a_conversion_holds_probes_that_are_yet_to_be_fitted(tmp_path):
     (tmp_path / "base/tokenizer.json").write_text("{}")
     convert(tmp_path / "base", tmp_path / "converted", SALIENCY)
     probes = load_file(tmp_path / "converted/model.safetensors")["saliency_probes"]
-    assert probes.shape == (4, 32) and not probes.any()
+    assert probes.shape == (4, 33) and not probes.any()
     assert lacks_saliency(load_pruned(tmp_path / "converted"))

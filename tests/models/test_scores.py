@@ -15,6 +15,7 @@ from ltp.models import prepacked_linear
 from ltp.models.calibration import keep_shares
 from ltp.models.loading import load_pruned
 from ltp.models.pruning import Rule
+from ltp.models.saliency import fit_saliency
 from ltp.models.scores import centred_log, contribution, head_gram, value_norms
 from ltp.settings.pruning import KEEP_ALL, KEEP_FIRST, PruningSettings
 
@@ -158,6 +159,8 @@ def test_a_conversion_starts_without_pruning_and_is_saved_and_loaded(kind, scori
     with torch.no_grad():
         torch.testing.assert_close(model(**batch).logits, base(**batch).logits, atol=1e-5, rtol=0)
         model.threshold_deltas.copy_(torch.tensor(tiny.RELATIVE_THRESHOLDS))
+        if scoring == "saliency":
+            fit_saliency(model, [batch])
         model.save_pretrained(tmp_path / "saved")
         loaded = load_pruned(tmp_path / "saved")
         assert torch.equal(loaded(**batch).logits, model(**batch).logits)
