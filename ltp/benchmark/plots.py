@@ -118,7 +118,7 @@ def latency_figure(rows: Sequence[Row], title: str) -> Figure:
     axes.set_yticks(range(len(rows)), [row["title"] for row in rows])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
-    axes.set_xlabel("ms a sentence (blue: tokens removed)")
+    axes.set_xlabel("Latency of a text (ms; blue: tokens removed)")
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=axes.title.get_fontsize())  # as wide as it is
     return figure
 
@@ -134,10 +134,14 @@ def batch_figure(rows: Sequence[Row], title: str) -> Figure:
 
 def length_figure(rows: Sequence[Row], title: str) -> Figure:
     """Time of a sentence against its length, both logarithmic."""
+    from matplotlib.ticker import LogLocator
+
     figure, axes = _lines(rows, title, "max_length", lambda row: 1000 / float(row["examples_per_second"]))
     axes.set_yscale("log")
-    axes.set_xlabel("Tokens in a sentence")
-    axes.set_ylabel("ms a sentence")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("Text length (tokens)")
+    axes.set_ylabel("Latency of a text (ms)")
     return figure
 
 

@@ -30,8 +30,8 @@ def length_figure(rows: Sequence[LengthRow]) -> Figure:
     answers = _answers(rows)
     figure = Figure(figsize=(WIDTH, 2.75 if len(answers) < 2 else 4.2), layout="constrained")
     panels = figure.subplots(max(1, len(answers)), sharex=True, sharey=True, squeeze=False)[:, 0]
-    panels[-1].set_xlabel("Sentence length (word pieces)")
-    figure.supylabel("FLOPs of the sentence (% of the dense model's)", fontsize=8)
+    panels[-1].set_xlabel("Text length (word pieces)")
+    figure.supylabel("FLOPs of a text (% of the dense model's)", fontsize=8)
     if not answers:
         empty(panels[0], "no run recorded what each sentence cost")
         return figure
@@ -59,7 +59,7 @@ def length_figure(rows: Sequence[LengthRow]) -> Figure:
     if len(centres) == 1:
         panels[0].set_xticks(centres, [f"{centres[0]:.0f}"])
         panels[0].set_xlim(0, 2 * centres[0])
-    legend_below(figure, panels[0], title="FLOPs on validation; bars: ± 1 sd over sentences")
+    legend_below(figure, panels[0], title="In %: FLOPs on validation. Bars: ± 1 sd over texts")
     return figure
 
 

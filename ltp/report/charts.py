@@ -30,7 +30,7 @@ def tooltip_of(setting: Setting, study: Study, metric: str) -> list[str]:
         lines.append(f"{seed}validation {run.scores['validation']:.1f}{test}")
     if missing := len(study.seeds) - len(setting.runs):
         return [*lines, f"incomplete: {missing} of {len(study.seeds)} seeds missing, so it enters no comparison"]
-    return [*lines, "on its method’s frontier" if setting.on_frontier else "beaten on validation"]
+    return [*lines, "on its method’s frontier" if setting.on_frontier else "not on its method’s frontier"]
 
 
 def frontier_chart(study: Study, metric: str, link: Callable[[str], str]) -> Markup | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ltp.analysis.summary import SummaryRow
+
 
 WIDTH, HEIGHT = 3.5, 2.75  # inches: one column of a two-column page
 MOST_THRESHOLD_LINES = 8
@@ -98,11 +100,12 @@ def legend_below(figure: Figure, axes: Axes, title: str | None = None) -> None:
     )
 
 
-def accuracy_figure(study: Study) -> Figure:
+def accuracy_figure(study: Study, summary: Sequence[SummaryRow] = ()) -> Figure:
     """Score against relative FLOPs: every setting, each method's frontier as a line, a band of one point below dense.
 
     Frontiers are picked on the validation split and drawn at their test figures, so a line need not rise throughout.
     A setting that lacks the run of a seed is a cross, at the mean of its finished seeds: it enters no comparison.
+    Behind the operating points, the study's rows of ``summary``, stand the intervals of their differences from dense.
     """
     figure, axes = new_figure(3.1)
     name = METRIC_NAMES.get(study.metric, study.metric)
@@ -154,21 +157,40 @@ def accuracy_figure(study: Study) -> Figure:
         axes.axhspan(top - TOLERANCE, top, color="#dddddd", lw=0, label=f"within {TOLERANCE:g} point of dense")
     if any(not setting.on_frontier for setting in settings):
         grey: dict[str, Any] = {"mfc": "white", "mec": "#555555", "mew": 0.8}
-        axes.plot([], [], ls="none", marker="o", **grey, label="open: beaten on validation")
+        axes.plot([], [], ls="none", marker="o", **grey, label="open: not on the frontier")
     if incomplete:
         axes.plot([], [], "x", color="#555555", mew=0.8, label=incomplete_label(study))
+    ends = _intervals(axes, summary)
     if len(study.seeds) > 1:
         bars: dict[str, Any] = {"color": "#555555", "elinewidth": 0.7, "capsize": 1.5, "ls": "none"}
         axes.errorbar([], [], yerr=[], **bars, label=f"bars: ± 1 sd, {len(study.seeds)} seeds")
-    _limit(axes, [setting for setting in [*settings, *incomplete] if setting not in below], below)
+    _limit(axes, [setting for setting in [*settings, *incomplete] if setting not in below], below, ends)
     legend_below(figure, axes)
     return figure
 
 
-def _limit(axes: Axes, settings: Sequence[Setting], below: set[Setting]) -> None:
-    """Axis limits for ``settings``; what lies ``below`` is marked at the edge and named in the label."""
-    highest = max(setting.score("test") + (setting.score_sd("test") or 0) for setting in settings)
-    lowest = min(setting.score("test") - (setting.score_sd("test") or 0) for setting in settings)
+def _intervals(axes: Axes, summary: Sequence[SummaryRow]) -> list[float]:
+    """Draw what each operating point's score is if its difference from dense lies at its interval's ends; the ends."""
+    dense = next((row.test_score for row in summary if row.method == "dense"), None)
+    ends: list[float] = []
+    for row in summary:
+        low, high, cost = row.difference_low, row.difference_high, row.relative_flops
+        if dense is None or low is None or high is None or cost is None:
+            continue
+        pair = [dense + low, dense + high]
+        bar: dict[str, Any] = {"color": COLOURS[row.method], "lw": 4, "alpha": 0.3, "solid_capstyle": "butt"}
+        axes.plot([100 * cost] * 2, pair, **bar, zorder=2)
+        ends += pair
+    if ends:
+        axes.plot([], [], color="#555555", lw=4, alpha=0.3, label="difference from dense, 95 %")
+    return ends
+
+
+def _limit(axes: Axes, settings: Sequence[Setting], below: set[Setting], ends: Sequence[float]) -> None:
+    """Axis limits for ``settings`` and intervals' ``ends``; what lies ``below`` is marked at the edge and named in the
+    label."""
+    highest = max([*(setting.score("test") + (setting.score_sd("test") or 0) for setting in settings), *ends])
+    lowest = min([*(setting.score("test") - (setting.score_sd("test") or 0) for setting in settings), *ends])
     room = max(0.06 * (highest - lowest), 0.3)
     axes.set_ylim(lowest - room, highest + room)
     if below:

@@ -10,8 +10,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltp.analysis.lengths import read_lengths
+from ltp.analysis.csv_files import read_rows
+from ltp.analysis.lengths import LengthRow, read_lengths
 from ltp.analysis.runs import RUNS, read_studies
+from ltp.analysis.study import Study
+from ltp.analysis.summary import SUMMARY, SummaryRow
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.report.by_length import length_figure
@@ -22,12 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-KINDS = {  # of a study's settings; the fourth is of lengths.csv
-    "accuracy-vs-flops": accuracy_figure,
-    "tokens-per-layer": tokens_figure,
-    "thresholds-per-layer": thresholds_figure,
-}
-BY_LENGTH = "flops-by-length"
+KINDS = ("accuracy-vs-flops", "tokens-per-layer", "thresholds-per-layer", "flops-by-length")
 DPI = 300
 
 
@@ -40,6 +38,7 @@ def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLik
 
     tables_dir, output_dir = Path(tables_dir), Path(output_dir)
     studies, lengths = read_studies(tables_dir), read_lengths(tables_dir)
+    summary = read_rows(tables_dir / SUMMARY, SummaryRow)
     output_dir.mkdir(parents=True, exist_ok=True)
     written = []
     for study in studies:
@@ -49,11 +48,18 @@ def write_plots(tables_dir: str | os.PathLike[str], output_dir: str | os.PathLik
         several = sum(other.task == task for other in studies) > 1
         stem = f"{task}-{study.model.replace('/', '-')}" if several else task
         with rc_context(STYLE):
-            drawn = {kind: draw(study) for kind, draw in KINDS.items()}
-            drawn[BY_LENGTH] = length_figure([row for row in lengths if (row.task, row.model) == (task, study.model)])
-            for kind, figure in drawn.items():
+            points = [row for row in summary if _is_of(row, study)]
+            by_length = [row for row in lengths if _is_of(row, study)]
+            drawn = (
+                accuracy_figure(study, points), tokens_figure(study), thresholds_figure(study), length_figure(by_length)
+            )  # fmt: skip
+            for kind, figure in zip(KINDS, drawn, strict=True):
                 written += save_figure(figure, task_title(task), output_dir / f"{stem}-{kind}")
     return written
+
+
+def _is_of(row: SummaryRow | LengthRow, study: Study) -> bool:
+    return (row.task, row.model) == (study.task, study.model)
 
 
 def save_figure(figure: Figure, title_text: str, stem: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from helpers import tiny
 
 from ltp.models import gpu_attention, gpu_kernels
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.models.saliency import fit_saliency
 from ltp.models.scores import SMALLEST_SCORE, centred_log
 from ltp.settings.pruning import PruningSettings
 
@@ -112,11 +113,13 @@ def test_logarithms_less_the_median_s():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("scoring_mode", ["mean", "relative"])
+@pytest.mark.parametrize("scoring_mode", ["mean", "relative", "saliency"])
 def test_a_gpu_drops_the_tokens_that_the_processor_drops(scoring_mode):
-    threshold = {"mean": 0.02, "relative": -0.2}[scoring_mode]
+    threshold = {"mean": 0.02, "relative": -0.2, "saliency": -0.2}[scoring_mode]
     pruning = PruningSettings(scoring_mode=scoring_mode, score_length=16)
     model = LTPForSequenceClassification.from_base(tiny.base_model("bert"), pruning).eval()
+    if scoring_mode == "saliency":
+        fit_saliency(model, [tiny.batch(tiny.sentences([13, 4, 9, 2, 7]))])
     model.set_thresholds([threshold] * model.layers)
     batch = tiny.batch(tiny.sentences([13, 4, 9, 2, 7] * 8))
     with torch.no_grad():

@@ -147,13 +147,13 @@ def test_setting_that_lacks_a_seed_is_drawn_apart(lacking):
         if line.get_marker() != "x":
             assert not any(x == pytest.approx(63.0) and y == setting.score("test") for x, y in line.get_xydata())
     assert "incomplete: 2 of 3 seeds" in axes.get_legend_handles_labels()[1]
-    assert "open: beaten on validation" not in axes.get_legend_handles_labels()[1]
+    assert "open: not on the frontier" not in axes.get_legend_handles_labels()[1]
 
 
 def test_page_marks_a_setting_that_lacks_a_seed(lacking):
     text = write_page(lacking).read_text(encoding="utf-8")
     (mark,) = re.findall(r'<a class="mark topk incomplete"[^>]*>', text)
-    assert "incomplete: 1 of 3 seeds missing, so it enters no comparison" in mark and "beaten" not in mark
+    assert "incomplete: 1 of 3 seeds missing, so it enters no comparison" in mark and "frontier" not in mark
     assert "incomplete: 2 of 3 seeds" in page_text(lacking)
 
 

@@ -16,13 +16,14 @@ from PIL import Image
 from ltp.analysis.lengths import LengthRow
 from ltp.analysis.runs import SPLITS
 from ltp.analysis.study import Run, Study
+from ltp.analysis.summary import SummaryRow
 from ltp.analysis.tables import write_tables
 from ltp.cli import plots as plots_command
 from ltp.common.errors import LTPError
 from ltp.report import figures
 from ltp.report.by_length import length_figure
 from ltp.report.figures import accuracy_figure
-from ltp.report.plots import BY_LENGTH, KINDS, write_plots
+from ltp.report.plots import KINDS, write_plots
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def texts(path):
 
 def test_every_figure_is_there_in_print_quality(study):
     root, written = study
-    names = {f"rotten_tomatoes-{kind}.{suffix}" for kind in (*KINDS, BY_LENGTH) for suffix in ("png", "svg")}
+    names = {f"rotten_tomatoes-{kind}.{suffix}" for kind in KINDS for suffix in ("png", "svg")}
     assert {path.name for path in written} == names == {path.name for path in (root / "plots").iterdir()}
     for path in written:
         if path.suffix == ".png":
@@ -57,8 +58,8 @@ def test_every_figure_is_there_in_print_quality(study):
         ("tokens-per-layer", ["Layer (filled: into attention, open: into feed-forward)", "Tokens (% of the sentence)"]),
         ("tokens-per-layer", ["LTP: 75 % of FLOPs", "top-k: 76 % of FLOPs", "manual: 80 % of FLOPs"]),
         ("thresholds-per-layer", ["Layer", "T=0.001 λ=0.2", "T=0.0005 λ=0.05", "start", "Rotten Tomatoes"]),
-        ("flops-by-length", ["right answers", "wrong answers", "Sentence length (word pieces)", "Rotten Tomatoes"]),
-        ("flops-by-length", ["FLOPs of the sentence (% of the dense model's)", "LTP: 75 %", "top-k: 76 %"]),
+        ("flops-by-length", ["right answers", "wrong answers", "Text length (word pieces)", "Rotten Tomatoes"]),
+        ("flops-by-length", ["FLOPs of a text (% of the dense model's)", "LTP: 75 %", "top-k: 76 %"]),
     ],
 )
 def test_figures_say_what_they_show(study, kind, said):
@@ -100,6 +101,25 @@ def test_all_points_and_frontiers_are_drawn():
     assert ((60, 50), (88, 85)) in drawn or ((50, 60), (85, 88)) in drawn
     assert ((70,), (84,)) in drawn
     assert axes.get_ylabel() == "Test Matthews correlation × 100"
+
+
+def test_operating_points_stand_before_the_interval_of_their_difference():
+    """At the dense model's score and the ends of the difference from it, within the axis."""
+    points = [
+        SummaryRow("task", "model", "accuracy", "dense", test_score=90.0, relative_flops=1.0),
+        SummaryRow(
+            "task", "model", "accuracy", "ltp", test_score=88.0, difference=-2.0, difference_low=-9.0,
+            difference_high=1.5, relative_flops=0.6,
+        ),
+        SummaryRow("task", "model", "accuracy", "topk", note="none within 1 point"),
+    ]  # fmt: skip
+    axes = accuracy_figure(study_of(("dense", 90, 100), ("ltp", 88, 60)), points).axes[0]
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn.count(([60.0, 60.0], [81.0, 91.5])) == 1
+    assert axes.get_ylim()[0] < 81 and axes.get_ylim()[1] > 91.5
+    assert "difference from dense, 95 %" in axes.get_legend_handles_labels()[1]
+    axes = accuracy_figure(study_of(("dense", 90, 100), ("ltp", 88, 60)), points[:1]).axes[0]
+    assert "difference from dense, 95 %" not in axes.get_legend_handles_labels()[1]
 
 
 def test_legend_covers_no_data():
