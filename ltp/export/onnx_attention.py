@@ -34,10 +34,8 @@ class PruningAttention:
         protected: str | None = None,
     ) -> None:  # fmt: skip
         self.protected = protected  # (B,) tokens at each sentence's start that are never dropped; None: the first
-        probes = getattr(model, SALIENCY, None)
-        self.probes = (
-            None if probes is None else probes.detach().float().cpu().numpy()
-        )  # (L, H + 1) of the score `saliency`
+        probes = getattr(model, SALIENCY, None)  # (L, H + 1), of the score `saliency`
+        self.probes = None if probes is None else probes.detach().float().cpu().numpy()
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
         self.by_attention = model.decides_by_attention()
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
@@ -90,11 +88,10 @@ class PruningAttention:
         return self.graph("Gather", self._context(probabilities, value), self.padding.indices)
 
     def attend_last(self, projected: str, hidden: str, layer: int) -> str:
-        """Queries, keys and values (T, 3H) of a last layer that decides by its attention -> context (B, H) of the first
-        tokens.
+        """Queries, keys and values (T, 3H) of a last layer -> context (B, H) of the first tokens.
 
-        ``hidden`` (T, H) is what entered it. The dropped tokens only leave the counts: no later product would read
-        those that stay.
+        For one that decides by its attention. ``hidden`` (T, H) is what entered it. The dropped tokens only leave the
+        counts: no later product would read those that stay.
         """
         query, key, value = self._split_heads(projected, 3)
         places = self.places.padded(self.padding.packed_rows)

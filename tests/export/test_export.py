@@ -299,9 +299,12 @@ def test_a_run_that_diverged_has_nothing_to_export(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["absolute_threshold", "topk", "threshold"])
-@pytest.mark.parametrize("scoring", ["relative", "contribution", "saliency"])
-def test_scores_relative_to_the_sentence(scoring, mode):
-    model = tiny.scored_model("bert", scoring, mode).float()
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [("bert", "relative"), ("bert", "contribution"), *((kind, "saliency") for kind in tiny.KINDS)],
+)
+def test_scores_relative_to_the_sentence(kind, scoring, mode):
+    model = tiny.scored_model(kind, scoring, mode).float()
     if mode == "absolute_threshold":
         with torch.no_grad():
             model.threshold_deltas[3] = 100.0  # the last layer keeps the first tokens only
