@@ -1,12 +1,11 @@
 """Make all runs of a grid in worker processes that stay, for a machine with a GPU and many cores.
 
-    python benchmarks/pool.py GRID --workers 14 [--seconds 540] [--until base] [--keep-weights]
+    python benchmarks/pool.py GRID --workers 14 [--seconds 540] [--until base]
 
 Snakemake starts a process for each run, and on a GPU starting one takes longer than many a small training. Here each
 worker makes run after run by the same commands (`ltp train`, `ltp convert`), on data that `ltp data` has made, so
 metrics.json is the same but for times. Seeds are made one after the other, so that what is there when the time is up is
-whole. Weights that no other run starts from are emptied unless they are to be kept: `ltp verify` then calls those runs
-damaged, and the tables are made all the same, by `snakemake --configfile GRID`.
+whole; `snakemake --configfile GRID` goes on from there.
 """
 
 from __future__ import annotations
@@ -36,15 +35,13 @@ class Job:
     makes: str
     needs: list[str] = field(default_factory=list)
     rank: tuple[int, int] = (0, 0)
-    weights: Path | None = None  # to empty when it is done
 
 
 STAGES = {"base": 0, "convert": 1, "soft": 2, "hard": 3}
 
 
-def jobs_of(grid: Grid, until: str, keep_weights: bool) -> list[Job]:
+def jobs_of(grid: Grid, until: str) -> list[Job]:
     """The commands of a grid up to a stage, without its data, which are there."""
-    parents = {run.checkpoint for run in grid.runs.values()} | {item.checkpoint for item in grid.conversions.values()}
     jobs = [
         Job(
             ["convert", f"--output={directory}", *shlex.split(grid.conversion_flags(directory))],
@@ -56,9 +53,8 @@ def jobs_of(grid: Grid, until: str, keep_weights: bool) -> list[Job]:
         data = f"{grid.results_dir}/{run.task}/data"
         flags = shlex.split(grid.training_flags(directory)) + shlex.split(grid.device_flags(directory))
         needs = [f"{data}/task.json", run.parent, *([f"{run.teacher}/metrics.json"] if run.teacher else [])]
-        spare = None if keep_weights or directory in parents else Path(directory, "model.safetensors")
         command = ["train", f"--data={data}", f"--output={directory}", *flags]
-        jobs.append(Job(command, run.output, needs, (run.seed, STAGES[run.stage]), spare))
+        jobs.append(Job(command, run.output, needs, (run.seed, STAGES[run.stage])))
     wanted = [job for job in jobs if job.rank[1] <= STAGES[until] and not Path(job.makes).is_file()]
     return sorted(wanted, key=lambda job: job.rank)
 
@@ -86,12 +82,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=float("inf"), help="then start no more")
     parser.add_argument("--until", choices=STAGES, default="hard", help="the last stage to make")
-    parser.add_argument("--keep-weights", action="store_true")
     options = parser.parse_args()
     import ltp.training.stages  # noqa: F401 (before the workers split off, so that they need not import it)
 
     started = time.monotonic()
-    todo, done = jobs_of(load_grid(options.grid), options.until, options.keep_weights), 0
+    todo, done = jobs_of(load_grid(options.grid), options.until), 0
     total, failed = len(todo), 0
     context = multiprocessing.get_context("fork")
     pipes: list[Connection] = []
@@ -119,8 +114,6 @@ def main() -> None:
             if code:
                 failed += 1
                 print(f"{job.makes}: {code}\n{output}", file=sys.stderr)
-            elif job.weights:
-                os.truncate(job.weights, 0)
             if done % 25 == 0 or code:
                 print(f"{done} of {total}, {failed} failed, {time.monotonic() - started:.0f} s", flush=True)
     print(f"{done} of {total} runs made, {failed} failed, {time.monotonic() - started:.0f} s")

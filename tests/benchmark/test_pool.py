@@ -24,7 +24,7 @@ def pool():
 def test_every_run_is_made_once_after_what_it_needs(pool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     grid = load_grid(ROOT / "config/grid.yaml")
-    jobs = pool.jobs_of(grid, "hard", keep_weights=False)
+    jobs = pool.jobs_of(grid, "hard")
     made = [job.makes for job in jobs]
     everything = [item.output for item in [*grid.runs.values(), *grid.conversions.values()]]
     assert sorted(made) == sorted(everything)
@@ -34,20 +34,11 @@ def test_every_run_is_made_once_after_what_it_needs(pool, tmp_path, monkeypatch)
         there.add(job.makes)
 
 
-def test_weights_that_a_run_starts_from_stay(pool, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    grid = load_grid(ROOT / "config/grid.yaml")
-    emptied = {str(job.weights.parent) for job in pool.jobs_of(grid, "hard", keep_weights=False) if job.weights}
-    starts = {item.checkpoint for item in [*grid.runs.values(), *grid.conversions.values()]}
-    assert emptied and not emptied & starts
-    assert not any(job.weights for job in pool.jobs_of(grid, "hard", keep_weights=True))
-
-
 def test_what_is_there_is_not_made_again_and_a_stage_may_be_the_last(pool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     grid = load_grid(ROOT / "config/grid.yaml")
-    bases = pool.jobs_of(grid, "base", keep_weights=False)
+    bases = pool.jobs_of(grid, "base")
     assert {job.command[0] for job in bases} == {"train"} and len(bases) == 2
     Path(bases[0].makes).parent.mkdir(parents=True)
     Path(bases[0].makes).touch()
-    assert [job.makes for job in pool.jobs_of(grid, "base", keep_weights=False)] == [bases[1].makes]
+    assert [job.makes for job in pool.jobs_of(grid, "base")] == [bases[1].makes]
