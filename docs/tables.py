@@ -64,7 +64,8 @@ def render(name: str, link: str) -> str:
 def _summary(rows: Sequence[Row]) -> list[str]:
     """Operating points: the cheapest setting of each method within one point of dense on validation."""
     several = len({row["task"] for row in rows}) > 1
-    head = ["task"] * several + ["method", "setting", "score (95 % CI)", "vs dense (95 % CI)", "FLOPs", "FLOPs reduction"]
+    figures = ["score (95 % CI)", "vs dense (95 % CI)", "FLOPs", "FLOPs reduction"]
+    head = ["task"] * several + ["method", "setting", *figures]
     cells = []
     for row in rows:
         line = [f"{task_title(row['task'])}, {METRIC_NAMES.get(row['metric'], row['metric'])}"] * several + [
