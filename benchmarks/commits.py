@@ -35,10 +35,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    task = next(folder for folder in options.run.resolve().parents if (folder / "data/task.json").is_file())
-    data = options.data or task / "data"
+    studies = (folder / "data" for folder in options.run.resolve().parents)
+    data = options.data or next((data for data in studies if (data / "task.json").is_file()), None)
+    if data is None:
+        sys.exit(f"{options.run}: lies in no study; name the data that it is to answer with --data")
+    checkouts = (options.before.resolve(), options.after.resolve())
     with tempfile.TemporaryDirectory() as folder:
-        workers = [_start(path, options, data, Path(folder, str(number))) for number, path in enumerate(_both(options))]
+        workers = [_start(path, options, data, Path(folder, str(number))) for number, path in enumerate(checkouts)]
         for batch in options.batch:
             for worker in workers:  # one untimed pass each
                 _turn(worker, batch)
@@ -57,17 +60,11 @@ def main() -> None:
             )
 
 
-def _both(options: argparse.Namespace) -> tuple[Path, Path]:
-    return options.before.resolve(), options.after.resolve()
-
-
 def _start(checkout: Path, options: argparse.Namespace, data: Path, folder: Path) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--worker", str(options.run.resolve()), str(data), options.onnx]
     command += [str(folder), str(options.texts), str(options.threads)]
     environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": str(options.threads)}
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def _turn(worker: subprocess.Popen[str], batch: int) -> tuple[float, list[str]]:
@@ -76,7 +73,7 @@ def _turn(worker: subprocess.Popen[str], batch: int) -> tuple[float, list[str]]:
     print(batch, file=worker.stdin, flush=True)
     line = worker.stdout.readline().split()
     if not line:
-        sys.exit(f"{worker.args}: ended; run it by hand to see why")
+        sys.exit("one of the two processes ended; it says above why")
     return float(line[0]), line[1:]
 
 

@@ -37,7 +37,7 @@ class PruningAttention:
         probes = getattr(model, SALIENCY, None)  # (L, H + 1), of the score `saliency`
         self.probes = None if probes is None else probes.detach().float().cpu().numpy()
         self.graph, self.rule, self.original_lengths = graph, model.rule(), lengths
-        self.by_attention = model.decides_by_attention()
+        self.decides_by_attention = model.decides_by_attention()  # (L,)
         self.heads, self.hidden_size = model.heads, model.config.hidden_size
         self.outputs = [model.layout.output_projection(layer) for layer in model.layout.layers(model.encoder)]
         self.contributions = model.config.scoring_mode == "contribution"
@@ -52,10 +52,6 @@ class PruningAttention:
     def sequence_starts(self) -> str:
         """(B,) the packed row of each sentence's first token now: ``cu_seqlens[:-1]``."""
         return self.padding.sequence_starts
-
-    def decides_by_attention(self, layer: int) -> bool:
-        """Whether the layer's decision needs the attention of all its tokens."""
-        return self.by_attention[layer]
 
     def attend(self, projected: str, hidden: str, layer: int) -> tuple[str, str]:
         """Queries, keys and values (T, 3H) and ``hidden`` (T, H) -> context and hidden (K, H) of the tokens kept.

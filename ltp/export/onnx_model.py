@@ -127,7 +127,7 @@ class _Weights:
             entering = self._entering(graph, hidden, modules, name)
             if index == self.model.layers - 1 and not self.layout.reads_all:
                 context, hidden = self._last_attention(graph, hidden, entering, attention, modules, name)
-            elif attention.decides_by_attention(index) or not attention.rule.is_active(index):
+            elif attention.decides_by_attention[index] or not attention.rule.is_active(index):
                 context, hidden = attention.attend(self._project(graph, entering, modules, name), hidden, index)
             else:  # only what will be kept is asked for its queries
                 kept = attention.decide(hidden, index)
@@ -179,7 +179,7 @@ class _Weights:
         """(T, H) twice -> context and hidden (B, H) of the first tokens; only scores need the queries of the others."""
         last, first_rows = self.model.layers - 1, attention.sequence_starts
         first = graph("Gather", hidden, first_rows)
-        if attention.decides_by_attention(last):
+        if attention.decides_by_attention[last]:
             return attention.attend_last(self._project(graph, entering, modules, name), hidden, last), first
         query, keys_and_values = self._project_few(graph, entering, first_rows, modules, name)
         return attention.attend_first(query, keys_and_values, hidden, last), first

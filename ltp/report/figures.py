@@ -187,8 +187,7 @@ def _intervals(axes: Axes, summary: Sequence[SummaryRow]) -> list[float]:
 
 
 def _limit(axes: Axes, settings: Sequence[Setting], below: set[Setting], ends: Sequence[float]) -> None:
-    """Axis limits for ``settings`` and intervals' ``ends``; what lies ``below`` is marked at the edge and named in the
-    label."""
+    """Axis limits for ``settings`` and intervals' ``ends``; what lies ``below`` is marked at the edge and labelled."""
     highest = max([*(setting.score("test") + (setting.score_sd("test") or 0) for setting in settings), *ends])
     lowest = min([*(setting.score("test") - (setting.score_sd("test") or 0) for setting in settings), *ends])
     room = max(0.06 * (highest - lowest), 0.3)

@@ -35,7 +35,7 @@ def batches(
     most, but for a batch of one.
     """
     longest = max(len(example["input_ids"]) for example in examples)
-    size = max(1, int(min(tokens // longest, pairs // longest**2)))
+    size = max(1, int(min(tokens // longest, pairs / longest**2)))
     parts = [examples[start : start + size] for start in range(0, len(examples), size)]
     padding, device = model.config.pad_token_id, model.device
     return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]

@@ -20,6 +20,7 @@ from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.saliency import LIMITS, RIDGE, _Fit, fit_saliency, lacks_saliency
 from ltp.settings.pruning import KEEP_ALL, PruningSettings
+from ltp.training.sample import batches
 
 LENGTHS = [13, 4, 9, 2, 7, 11, 12, 8]
 SALIENCY = PruningSettings(scoring_mode="saliency")
@@ -267,3 +268,12 @@ def test_a_conversion_holds_probes_that_are_yet_to_be_fitted(tmp_path):
     probes = load_file(tmp_path / "converted/model.safetensors")["saliency_probes"]
     assert probes.shape == (4, 33) and not probes.any()
     assert lacks_saliency(load_pruned(tmp_path / "converted"))
+
+
+def test_long_sentences_are_fitted_in_smaller_batches():
+    """A layer keeps a number for each pair of a sentence's tokens; without a limit only the tokens count."""
+    examples = [{"input_ids": list(range(3, 3 + length))} for length in (8, 8, 8, 8, 8)]
+    sizes = [len(batch["input_ids"]) for batch in batches(fresh(), examples, tokens=32, pairs=128)]
+    assert sizes == [2, 2, 1]
+    assert [len(batch["input_ids"]) for batch in batches(fresh(), examples, tokens=32)] == [4, 1]
+    assert [len(batch["input_ids"]) for batch in batches(fresh(), examples, tokens=32, pairs=1)] == [1] * 5
