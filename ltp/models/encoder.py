@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltp.models.blocks import Wanted
 from ltp.models.last_states import ExpectedStates, LastStates
-from ltp.models.packing import PackedTokens, Queries, sequence_starts
+from ltp.models.packing import PackedTokens, Queries, mean_of_tokens, sequence_starts
 from ltp.models.pruning import soft_mask
 from ltp.models.scores import importance, predicted_saliency
 from ltp.settings.pruning import SALIENCY
@@ -109,6 +109,10 @@ def encode(model: LTPPreTrainedModel, tokens: PackedTokens, places: int | None =
         tokens.hidden = hidden if row_mask is None else hidden * row_mask[:, None]
 
     tokens.hidden = layout.end(encoder, tokens.hidden)
+    gates = rule.gate(model.layers, tokens) if layout.reads_all and not soft else None
+    if gates is not None:  # the mean is attention of equal scores, to which they are added
+        middle = mean_of_tokens(tokens).index_select(0, tokens.seq_ids)
+        tokens.hidden = tokens.hidden + gates[:, None] * (tokens.hidden - middle)
     states = None if expected is None else expected.all()
     if last_states is not None:
         states = last_states.all(tokens.hidden)

@@ -103,9 +103,10 @@ class Rule:
         return self.is_active(layer) and not self.keeps_first_only(layer)
 
     def gate(self, layer: int, tokens: PackedTokens) -> Tensor | None:
-        """(T,) what is added to the attention scores of the tokens as keys; None: nothing.
+        """(T,) what is added to the attention scores of the tokens as keys, near 0; None: nothing.
 
         In models whose every token has an answer it also scales what the layer adds to the tokens' states, by 1 + g.
+        Where the head reads the tokens' mean, that is one layer more.
         """
         return None
 

@@ -7,9 +7,6 @@ regression, predicts its logarithm from the states that enter the layer. So a sc
 no layer need say what attention its tokens receive. As all scores but the paper's it is relative to the sentence's
 median token.
 
-Where a classifier reads the mean of the tokens that are left (ModernBERT with ``classifier_pooling: mean``), only what
-others get from a token counts, not what it gives to that mean itself.
-
 Shapes: T tokens in the batch, B sentences, N longest sentence, H hidden, L layers, C classes.
 """
 
@@ -21,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ltp.common.errors import LTPError
+from ltp.models.heads import IGNORED
 from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.output import LTPOutput, LTPSpanOutput
 from ltp.models.packing import PackedTokens, protected_rows
@@ -52,11 +50,12 @@ def fit_saliency(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tenso
     """Fit the model's ``saliency_probes`` (L, H + 1) to what its answers depend on, unpruned, in padded batches (B, N).
 
     A token's saliency in layer l is |Σ ∂y/∂g| over the layers from l on, where g, 0, is added to the scores of all
-    queries with the token's key, and y says how sure the model is of its answer (:func:`_confidence`). Where every
-    token has an answer of its own, what each layer adds to the token's state is multiplied by 1 + g too. The probe is
-    fitted to the saliency's logarithm, less that of the sentence's median token, within LIMITS; tokens that are never
-    dropped take no part. Raises LTPError for a model of another score, and where states or gradients are not finite
-    numbers.
+    queries with the token's key, and y says how sure the model is of its answer (:func:`_confidence`). A head that
+    reads the tokens' mean is one layer more, of equal scores. Where every token has an answer of its own, what each
+    layer adds to the token's state is multiplied by 1 + g too, and answers whose label is IGNORED do not count, if the
+    batches have ``labels``. The probe is fitted to the saliency's logarithm, less that of the sentence's median token,
+    within LIMITS; tokens that are never dropped take no part. Raises LTPError for a model of another score, and where
+    states or gradients are not finite numbers.
     """
     if not hasattr(model, SALIENCY):
         raise LTPError(f"scoring_mode: {model.config.scoring_mode!r} has no probes; expected 'saliency'")
@@ -65,7 +64,7 @@ def fit_saliency(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tenso
         with model.evaluating(listener):
             for batch in batches:
                 with torch.enable_grad():
-                    confidence = _confidence(model(**batch))
+                    confidence = _confidence(model(**batch), batch.get("labels"))
                     listener.learn(torch.autograd.grad(confidence, listener.gates))
         probes = torch.stack([fit.solve() for fit in listener.fits])
         if not probes.isfinite().all():
@@ -73,8 +72,10 @@ def fit_saliency(model: LTPPreTrainedModel, batches: Sequence[Mapping[str, Tenso
         model.saliency_probes.copy_(probes)
 
 
-def _confidence(output: LTPOutput | LTPSpanOutput) -> Tensor:
+def _confidence(output: LTPOutput | LTPSpanOutput, labels: Tensor | None) -> Tensor:
     """() the sum over all answers of the likeliest class's logit less the logarithm of what the others add up to.
+
+    Where each token has an answer, those whose label is IGNORED take no part.
 
     Its gradient is that of log p / (1 - p), p the likeliest class's probability, which does not vanish where p nears 1.
     Where there is one output, a number, it is that.
@@ -87,7 +88,10 @@ def _confidence(output: LTPOutput | LTPSpanOutput) -> Tensor:
             continue
         best = logits.argmax(-1, keepdim=True)
         others = logits.scatter(-1, best, -torch.inf).logsumexp(-1)
-        total = total + (logits.gather(-1, best).squeeze(-1) - others).sum()
+        answers = logits.gather(-1, best).squeeze(-1) - others
+        if labels is not None and labels.ndim > 1:
+            answers = answers[labels != IGNORED]
+        total = total + answers.sum()
     return total
 
 
@@ -141,9 +145,10 @@ class _Listener(Rule):
         return False
 
     def learn(self, gradients: Sequence[Tensor]) -> None:
-        """Take in the answer's gradients (T,) by the gates of each layer, and forget the forward pass."""
-        later = torch.zeros_like(gradients[-1])
-        layers = zip(self.fits, gradients, self.tokens, self.states, strict=True)
+        """Take in the answer's gradients (T,) by the gates of each layer, and of the mean; forget the forward pass."""
+        count = len(self.fits)
+        later = sum(gradients[count:], torch.zeros_like(gradients[-1]))
+        layers = zip(self.fits, gradients[:count], self.tokens[:count], self.states[:count], strict=True)
         for fit, gradient, tokens, states in reversed(list(layers)):
             later = later + gradient
             saliency = centred_log(later.abs(), tokens.seq_ids, tokens.lengths).clamp(*LIMITS)

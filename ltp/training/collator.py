@@ -27,7 +27,7 @@ class Collator:
         labels = [example["labels"] for example in examples]
         batch = pad(examples, self.pad_token_id)
         if self.kind == "tokens":
-            batch["labels"] = pad_rows([torch.tensor(row) for row in labels], IGNORED)
+            batch["labels"] = pad_token_labels(examples)
         elif self.kind == "spans":
             batch["start_positions"], batch["end_positions"] = torch.tensor(labels).unbind(1)
         else:
@@ -39,6 +39,11 @@ class Collator:
             else:
                 batch["teacher_logits"] = pad_rows([self.teacher[row] for row in rows], PADDING_LOGIT)
         return batch
+
+
+def pad_token_labels(examples: Sequence[Mapping[str, Any]]) -> Tensor:
+    """(B, N) the labels of each example's tokens, and IGNORED after its end."""
+    return pad_rows([torch.tensor(example["labels"]) for example in examples], IGNORED)
 
 
 def pad_rows(rows: Sequence[Tensor], value: float) -> Tensor:

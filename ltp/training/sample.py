@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ltp.models.heads import LTPForTokenClassification
 from ltp.models.modeling import LTPPreTrainedModel
 from ltp.models.saliency import fit_saliency, lacks_saliency
-from ltp.training.collator import pad
+from ltp.training.collator import pad, pad_token_labels
 
 BATCH_TOKENS = 1 << 14  # in one forward pass, padding included
 PROBE_TOKENS = 1 << 15  # that probes are fitted on, about
@@ -32,13 +33,15 @@ def batches(
     """Examples as padded batches (B, N) of about so many ``tokens`` on the model's device, in their order.
 
     That of :func:`sample` is random, so that each batch is like the whole. ``pairs``: of tokens of one sentence, at
-    most, but for a batch of one.
+    most, but for a batch of one. Where each token has a label, labels are among the tensors.
     """
     longest = max(len(example["input_ids"]) for example in examples)
     size = max(1, int(min(tokens // longest, pairs / longest**2)))
     parts = [examples[start : start + size] for start in range(0, len(examples), size)]
-    padding, device = model.config.pad_token_id, model.device
-    return [{name: values.to(device) for name, values in pad(part, padding).items()} for part in parts]
+    padded = [pad(part, model.config.pad_token_id) for part in parts]
+    if isinstance(model, LTPForTokenClassification):
+        padded = [{**batch, "labels": pad_token_labels(part)} for batch, part in zip(padded, parts, strict=True)]
+    return [{name: values.to(model.device) for name, values in batch.items()} for batch in padded]
 
 
 def learn_saliency(model: LTPPreTrainedModel, split: Any, seed: int) -> None:

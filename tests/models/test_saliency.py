@@ -16,6 +16,7 @@ from ltp.common.errors import LTPError
 from ltp.conversion.convert import convert
 from ltp.models.attention import packed_attention
 from ltp.models.calibration import calibrate
+from ltp.models.heads import IGNORED
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.models.saliency import LIMITS, RIDGE, _Fit, fit_saliency, lacks_saliency
@@ -111,6 +112,32 @@ def test_where_every_token_has_an_answer_what_it_misses_counts(head):
     fit_saliency(model, [tiny.batch(tiny.sentences(LENGTHS))])
     largest = model.saliency_probes.abs().amax(1)
     assert largest.max() < 1e-6 if head == "SequenceClassification" else largest.min() > 1e-3
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_what_a_token_gives_to_the_mean_counts(pooling):
+    """Without values attention passes nothing on: only the mean that a head reads depends on the other tokens."""
+    model = fresh("modernbert", classifier_pooling=pooling)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.attn.Wqkv.weight[2 * model.config.hidden_size :].zero_()
+    fit_saliency(model, [tiny.batch(tiny.sentences(LENGTHS))])
+    largest = model.saliency_probes[:, :-1].abs().amax(1)
+    assert largest.max() < 1e-6 if pooling == "cls" else largest.min() > 1e-3
+
+
+def test_answers_of_tokens_without_a_label_do_not_count():
+    """Without values each token's answer depends on itself alone: where only first tokens have labels, on no other."""
+    model = tiny.scored_model("bert", "saliency", head="TokenClassification").float()
+    with torch.no_grad():
+        for layer in model.bert.encoder.layer:
+            layer.attention.self.value.weight.zero_()
+            layer.attention.self.value.bias.zero_()
+    rows = tiny.sentences(LENGTHS)
+    labels = [[0] + [IGNORED] * (length - 1) for length in LENGTHS]
+    (batch,) = batches(model, [{"input_ids": row, "labels": own} for row, own in zip(rows, labels, strict=True)])
+    fit_saliency(model, [batch])
+    assert model.saliency_probes[:, :-1].abs().max() < 1e-6
 
 
 def test_gates_are_added_to_the_scores_of_keys():
