@@ -56,8 +56,16 @@ def load_pruned(checkpoint: str | Path, info: Mapping[str, Any] | None = None) -
 
 
 def load_complete(loader: Any, checkpoint: Path, **options: Any) -> Any:
-    """`from_pretrained`. Raises LTPError where weights are missing, which the library would draw at random."""
-    model, about = loader.from_pretrained(checkpoint, output_loading_info=True, **options)
+    """`from_pretrained`. Raises LTPError where weights do not fit or are missing, which the library draws at random."""
+    model, about = loader.from_pretrained(
+        checkpoint, output_loading_info=True, **{**options, "ignore_mismatched_sizes": True}
+    )
+    if unfit := sorted(about["mismatched_keys"]):
+        name, saved, wanted = unfit[0]
+        raise LTPError(
+            f"{checkpoint}: {name} has the shape {list(saved)}, expected {list(wanted)} by config.json; train it anew "
+            "if an earlier version of this package saved it"
+        )
     if missing := sorted(about["missing_keys"]):
         if missing == [SALIENCY]:
             raise LTPError(

@@ -12,6 +12,7 @@ import torch
 from helpers import tiny
 from helpers.one_call import save_classifier
 from helpers.tiny_text import save_tokenizer
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from ltp.common.errors import LTPError
@@ -79,6 +80,16 @@ def test_a_model_without_a_head_is_not_given_one_at_random(tmp_path, architectur
         load_pruned(tmp_path)
     with pytest.raises(LTPError, match=r"model\.safetensors: has none of classifier\.weight.* not an encoder alone"):
         convert(tmp_path, tmp_path / "converted", PruningSettings())
+
+
+def test_weights_of_other_shapes_are_named_in_a_line(tmp_path):
+    """As of an earlier version, whose probes had no intercept."""
+    tiny.scored_model("bert", "saliency").float().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["saliency_probes"] = weights["saliency_probes"][:, :-1].contiguous()
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(LTPError, match=r"saliency_probes has the shape \[4, 32\], expected \[4, 33\] .* train it anew"):
+        load_pruned(tmp_path)
 
 
 def test_the_library_s_trainer_hands_on_the_outputs_alone(saved, tmp_path):
