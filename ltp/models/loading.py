@@ -63,8 +63,8 @@ def load_complete(loader: Any, checkpoint: Path, **options: Any) -> Any:
     if unfit := sorted(about["mismatched_keys"]):
         name, saved, wanted = unfit[0]
         raise LTPError(
-            f"{checkpoint}: {name} has the shape {list(saved)}, expected {list(wanted)} by config.json; train it anew "
-            "if an earlier version of this package saved it"
+            f"{checkpoint}: {name} has the shape {list(saved)}, config.json asks for {list(wanted)}; expected both "
+            "of one model, saved by this version"
         )
     if missing := sorted(about["missing_keys"]):
         if missing == [SALIENCY]:

@@ -68,6 +68,11 @@ def sizes(texts: int, per_second: float, seconds: float) -> Sizes:
     return Sizes(kept, train, look, timed)
 
 
+def least_seconds(chosen: Sizes, per_second: float, budgets: int) -> float:
+    """What answers, comparisons and timing take, without any training, where the original answers ``per_second``."""
+    return (chosen.kept + chosen.train + budgets * (chosen.kept + SPEED_PASSES * chosen.timed)) / per_second
+
+
 def steps_that_fit(examples: int, seconds: float, step: float) -> int:
     """Training steps of ``step`` seconds that fit into ``seconds``: at least one, and no more than are enough."""
     return max(1, min(int(SAFETY * seconds / step), enough_steps(examples)))

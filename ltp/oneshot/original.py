@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from ltp.common.errors import LTPError
 from ltp.models.layouts.registry import layout_class
+from ltp.models.loading import load_complete
 from ltp.results.checkpoint import CLASSIFIERS, WEIGHTS, positions, read_config, weight_shapes
 from ltp.text.encoder import resolve_model
 from ltp.text.tokenizer import load_tokenizer
@@ -44,15 +45,15 @@ class Original:
 def load_original(model: str | Path | PreTrainedModel, tokenizer: Any = None) -> Original:
     """The model, from a folder, the Hub or memory; what comes from memory is copied and stays as it is.
 
-    Raises LTPError, in one line, for an architecture that is not supported, a model without a classifier, one with
-    several answers for a text, and a tokenizer of another model.
+    Raises LTPError, in one line, for an architecture that is not supported, a model without a classifier or some of its
+    weights, one with several answers for a text, and a tokenizer of another model.
     """
     folder = None
     if isinstance(model, (str, Path)):
         folder = resolve_model(str(model))
         _check_head(folder)
         tokenizer = load_tokenizer(folder) if tokenizer is None else copy.deepcopy(tokenizer)
-        loaded = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        loaded = load_complete(AutoModelForSequenceClassification, folder, dtype=torch.float32, use_safetensors=True)
         name = folder.resolve().name if Path(model).exists() else str(model)
     else:
         tokenizer = copy.deepcopy(tokenizer)
@@ -69,6 +70,8 @@ def load_original(model: str | Path | PreTrainedModel, tokenizer: Any = None) ->
     if several or loaded.config.problem_type == "multi_label_classification":
         what = "numbers" if several else "labels"
         raise LTPError(f"model: {name} gives several {what} for a text; expected one that gives one class or number")
+    if missing := sorted(set(range(loaded.config.num_labels)) - set(loaded.config.id2label)):
+        raise LTPError(f"model: {name} has no name for class {missing[0]} in id2label; expected one for each, from 0")
     if not getattr(tokenizer, "is_fast", False):
         raise LTPError(f"tokenizer: {type(tokenizer).__name__} is no fast tokenizer; expected the model's own fast one")
     _check_tokenizer(loaded.config, tokenizer, name)

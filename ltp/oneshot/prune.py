@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from ltp.common.machine import cpu_threads
 from ltp.models.modeling import LTPForSequenceClassification
 from ltp.oneshot import speed
 from ltp.oneshot.agreement import texts_of
-from ltp.oneshot.clock import SPEED_PASSES, Clock, enough_steps, sizes, steps_that_fit
+from ltp.oneshot.clock import SPEED_PASSES, Clock, enough_steps, least_seconds, sizes, steps_that_fit
 from ltp.oneshot.comparison import compare_answers
 from ltp.oneshot.distil import Distillation, answers, require_same_answers
 from ltp.oneshot.original import Original, load_original
@@ -86,7 +88,7 @@ def prune(
         if len(labels) != len(frame):
             raise LTPError(f"labels: {len(labels)} for {len(frame)} texts; expected as many")
         frame["label"] = list(labels)
-    budgets = (flops,) if isinstance(flops, (int, float)) else tuple(flops)
+    budgets = (flops,) if isinstance(flops, (str, numbers.Real)) else tuple(flops)
     asked = PruneSettings(
         flops=budgets, text_columns=columns, label_column=None if labels is None else "label", **settings
     )
@@ -100,6 +102,12 @@ def _frame(texts: list[Any]) -> pd.DataFrame:
         fits = isinstance(text, (tuple, list)) and len(text) == 2 if pairs else isinstance(text, str)
         if not fits:
             raise LTPError(f"texts: number {row} is {text!r:.60}; expected texts, or pairs of texts, all of one kind")
+        try:
+            "".join(part for part in text if isinstance(part, str)).encode()
+        except UnicodeEncodeError as error:
+            raise LTPError(
+                f"texts: number {row} holds {error.object[error.start]!r}, half a character; decode it as UTF-8"
+            ) from None
     return pd.DataFrame(texts, columns=["text", "text_pair"] if pairs else ["text"])
 
 
@@ -183,6 +191,13 @@ class _Call:
         require_same_answers(self.original, few)  # and the first call is slower
         _, seconds = answers(self.original, few)
         chosen = sizes(len(self.texts.rows), len(few) / seconds, self.clock.left)
+        least = least_seconds(chosen, len(few) / seconds, len(self.targets))
+        if least > self.clock.left:
+            self._say(
+                f"--minutes {self.settings.minutes:g} is less than this model and text need: answers and timing alone "
+                f"take some {math.ceil((self.clock.elapsed + least) / 60)} minutes, and one step is trained; "
+                "a smaller --max-length makes it less"
+            )
         train, kept = divide(self.texts, chosen.kept, chosen.train)
         logits: dict[str, Tensor] = {}
         taken = 0.0
@@ -232,7 +247,7 @@ class _Call:
             "model": self.original.name,
             "texts": {
                 "train": len(train.rows), "kept": len(kept.rows), "mean_tokens": float(np.mean(kept.rows["length"])),
-                "max_length": kept.max_length, "cut": int((np.asarray(kept.rows["length"]) >= kept.max_length).sum()),
+                "max_length": kept.max_length, "cut": kept.count_cut(self.original.tokenizer),
             },
             "protect": self.settings.protect, "seed": self.settings.seed, "minutes": self.settings.minutes,
             "steps": plan["steps"], "points": points, "seconds": self.clock.elapsed,

@@ -56,8 +56,12 @@ def work_folder(output: Path | None) -> Iterator[Path]:
 
 
 def move(folder: Path, output: Path) -> None:
-    """Put the result in its place, in one step, and remove the rest."""
-    check_output(output)
+    """Put the result in its place, in one step, and remove the rest. Raises UnwritableError where there is one now."""
+    if output.exists():
+        raise UnwritableError(
+            f"output: {shown(output)} is there since the call began; the result is kept, move it from "
+            f"{shown(folder / RESULT)}"
+        )
     (folder / RESULT).rename(output)
     _clear(folder)
 

@@ -57,6 +57,15 @@ class Texts:
         """(N,) the number of each row's query; None unless this is text for a reranker."""
         return np.asarray(self.frame["text"].factorize()[0]) if self.ranked else None
 
+    def count_cut(self, tokenizer: Any) -> int:
+        """How many of the texts have more tokens than are read."""
+        full = np.flatnonzero(np.asarray(self.rows["length"]) >= self.max_length)
+        if not len(full):
+            return 0
+        columns = [self.frame[name].iloc[full].tolist() for name in PAIR if name in self.frame]
+        whole = tokenizer(*columns, truncation=False, return_attention_mask=False)["input_ids"]
+        return sum(len(ids) > self.max_length for ids in whole)
+
     def take(self, indices: Any) -> Texts:
         """Some of the texts, in the given order."""
         indices = np.asarray(indices)
@@ -81,9 +90,12 @@ def read_table(path: str | Path, settings: PruneSettings) -> Table:
             raise LTPError(f"{path}: not UTF-8 {where_not_utf8(path)}; save it as UTF-8") from None
         return Table(path.name, pd.DataFrame({"text": [line for line in lines if line.strip()]}))
     try:
-        return read_local(path, Task(NAME, settings.text_columns or TEXT)).tables["train"]
+        tables = read_local(path, Task(NAME, settings.text_columns or TEXT)).tables
     except LTPError as error:
         raise LTPError(str(error).replace("path: ", "text: ", 1)) from None
+    if len(tables) > 1 and "train" not in tables:
+        raise LTPError(f"text: {path} has the splits {', '.join(sorted(tables))}; expected train among them, or one")
+    return tables["train"] if "train" in tables else next(iter(tables.values()))
 
 
 def task_of(original: Original, table: Table, settings: PruneSettings) -> Task:

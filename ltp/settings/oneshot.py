@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 
 from ltp.common.errors import LTPError
@@ -38,6 +39,8 @@ class PruneSettings:
         if not self.flops:
             raise LTPError("flops: none given; expected shares of the original's FLOPs, such as 0.5")
         for share in self.flops:
+            if not isinstance(share, numbers.Real):
+                raise LTPError(f"flops: {share!r} is no number; expected shares of the original's FLOPs, such as 0.5")
             if not 0.0 < share < 1.0:
                 raise LTPError(f"flops: {share:g} is not between 0 and 1; expected a share of the original's FLOPs")
         if len(set(self.flops)) != len(self.flops):

@@ -129,8 +129,9 @@ def class_number(value: Any, task: Task) -> int:
     text = label_text(value)
     if text is None:
         raise LTPError("is missing; label the row or remove it")
-    if text in names:
-        return names.index(text)
+    plain = [name.strip() for name in names]
+    if text in plain:
+        return plain.index(text)
     if text.isdecimal() and int(text) < len(names):
         return int(text)
     if text == "-1":

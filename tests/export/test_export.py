@@ -203,7 +203,8 @@ def test_a_run_in_all_its_forms(tiny_study, exported):
     assert "without pruning" in lines[0] and "the same tokens kept, on 16 sentences" in lines[1]
     line = (
         r"accuracy \d+\.\d on 16 sentences, PyTorch's \d+\.\d; the same class in \d+\.\d %, "
-        r"(\d+\.\d) % of the unpruned FLOPs, PyTorch's (\d+\.\d) %"
+        r"(\d+\.\d) % of the unpruned FLOPs, PyTorch's (\d+\.\d) %; "
+        r"alone, \d+\.\d % have the class that a batch gives$"
     )
     ours, theirs = map(float, re.search(line, lines[2]).groups())
     assert theirs < 100 and abs(ours - theirs) < 5
@@ -246,9 +247,22 @@ def test_a_file_that_answers_otherwise_is_not_kept(tiny_study, tmp_path, monkeyp
     (tmp_path / "out/model.onnx").write_bytes(b"of an earlier export")
     # A model of its own kind of wrong: the same tokens, other logits.
     monkeypatch.setattr(onnx_model, "build", lambda model: right(_louder(model)))
-    with pytest.raises(LTPError, match=r"from PyTorch's, expected at most 0\.0001; not kept"):
+    with pytest.raises(LTPError, match=r"from PyTorch's, expected 1e-04 at most; not kept"):
         export.export(tiny_study.converted, tmp_path / "out", onnx=True, data_dir=tiny_study.data)
     assert (tmp_path / "out/model.onnx").read_bytes() == b"of an earlier export"
+
+
+def test_outputs_of_any_size_may_differ_by_their_rounding(tmp_path):
+    """As of a model that gives prices: 1e-4 of thousands is less than float32 can tell."""
+    model = tiny.base_model("bert", labels=1)
+    with torch.no_grad():
+        model.classifier.weight.mul_(3000.0)
+    model = LTPForSequenceClassification.from_base(model, PruningSettings(prune_mode="none"))
+    rows = [{"input_ids": row.tolist(), "labels": 0.0} for row in tiny.sentences([13, 4, 9, 2, 7, 11, 12, 8])]
+    info = {"kind": "regression", "metrics": ["pearson"], "primary_metric": "pearson"}
+    assert "the same tokens kept, on 8 sentences" in export._write(model, info, rows, tmp_path / "model.onnx")
+    line = export._write(model, info, rows, tmp_path / "model.int8.onnx", [tiny.batch(tiny.sentences([13, 4]))])
+    assert re.search(r"; alone, outputs are up to \S+ from those in a batch$", line)
 
 
 def _louder(model):

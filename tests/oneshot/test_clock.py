@@ -28,6 +28,15 @@ def test_the_originals_answers_take_a_fifth_of_the_time_at_most(texts, per_secon
     assert spent <= clock.ANSWER_SHARE * seconds + 1e-6 or found.kept + found.train == 2 * clock.MIN_KEPT
 
 
+@given(st.integers(200, 50_000), SPEED, st.floats(30, 1e5), st.integers(1, 4))
+def test_the_least_leaves_time_to_train_where_texts_are_fast(texts, per_second, seconds, budgets):
+    chosen = clock.sizes(texts, per_second, seconds)
+    least = clock.least_seconds(chosen, per_second, budgets)
+    assert least >= (chosen.kept + chosen.train) / per_second
+    if per_second * seconds > 1e5:
+        assert least < seconds
+
+
 @given(st.integers(1, 20_000), SECONDS, st.floats(1e-3, 100))
 def test_steps_fit_or_there_is_one(examples, seconds, step):
     steps = clock.steps_that_fit(examples, seconds, step)

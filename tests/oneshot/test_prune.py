@@ -17,8 +17,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import ltp
 from ltp.cli.main import main
+from ltp.common.errors import LTPError
+from ltp.oneshot import clock
 from ltp.oneshot.original import load_original
-from ltp.oneshot.texts import task_of
+from ltp.oneshot.prune import _Call
+from ltp.oneshot.texts import make_texts, task_of
 from ltp.settings.oneshot import PruneSettings
 from ltp.text.types import Table
 
@@ -49,6 +52,24 @@ def test_the_screen_tells_pruning_from_packing_and_says_what_was_cut(pruned):
     found["texts"]["cut"] = 7
     for text in (screen(found), card(found, point, "")):
         assert "(7 are cut at 32 tokens, for the original too)" in text
+
+
+def test_texts_that_fill_the_length_are_not_cut(classifier):
+    tokenizer = AutoTokenizer.from_pretrained(classifier)
+    written = some_texts(260)
+    tokens = [len(tokenizer(text)["input_ids"]) for text in written]
+    for length in (max(tokens), max(tokens) - 2):
+        settings = PruneSettings(text_columns=("text",), max_length=length)
+        texts = make_texts(load_original(classifier), Table("texts", pd.DataFrame({"text": written})), settings)
+        assert texts.count_cut(tokenizer) == sum(count > length for count in tokens)
+
+
+def test_more_than_the_minutes_hold_is_said(classifier, monkeypatch, capsys):
+    monkeypatch.setattr(clock, "SPEED_PASSES", 10_000_000)
+    monkeypatch.setattr(_Call, "_measure", lambda *_: (_ for _ in ()).throw(LTPError("enough")))
+    with pytest.raises(LTPError, match="enough"):
+        ltp.prune(str(classifier), None, some_texts(220), minutes=0.1)
+    assert "--minutes 0.1 is less than this model and text need: answers and timing alone" in capsys.readouterr().err
 
 
 def test_what_sentence_transformers_keeps_beside_a_model_goes_with_it(classifier, tmp_path):

@@ -8,12 +8,15 @@ import json
 import os
 from dataclasses import replace
 
+import datasets
+import numpy as np
 import pytest
 import torch
 from helpers.one_call import save_classifier, some_pairs, some_texts
 from helpers.tiny_text import save_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -22,7 +25,7 @@ from ltp.cli.main import main
 from ltp.common.errors import LTPError
 from ltp.oneshot import speed
 from ltp.oneshot.original import load_original
-from ltp.oneshot.state import fingerprint
+from ltp.oneshot.state import fingerprint, move, work_folder
 from ltp.oneshot.texts import make_texts, read_table
 from ltp.settings.oneshot import PruneSettings
 
@@ -121,6 +124,42 @@ def test_a_model_whose_weights_have_no_classifier(text_file, tmp_path, capsys):
     assert "no classifier in model.safetensors" in refused(capsys, tmp_path, folder, f"--text={text_file}")
 
 
+@pytest.mark.parametrize("name", ["bert.pooler.dense.weight", "bert.encoder.layer.1.output.dense.bias"])
+def test_a_model_that_lacks_some_weights(text_file, tmp_path, capsys, name):
+    """The library would draw them at random, in another way at each call."""
+    folder = save_classifier(tmp_path / "partly")
+    weights = load_file(folder / "model.safetensors")
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert f"partly: has no weights {name}; expected a" in refused(capsys, tmp_path, folder, f"--text={text_file}")
+
+
+def test_a_model_whose_config_is_another_s(text_file, tmp_path, capsys):
+    folder = save_classifier(tmp_path / "mixed")
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {index: str(index) for index in range(3)}
+    (folder / "config.json").write_text(json.dumps(config))
+    line = refused(capsys, tmp_path, folder, f"--text={text_file}")
+    assert "classifier.bias has the shape [2], config.json asks for [3]" in line
+
+
+def test_classes_that_are_not_numbered_from_0(text_file, tmp_path, capsys):
+    folder = save_classifier(tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text()) | {"id2label": {1: "bad", 2: "good"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "has no name for class 0 in id2label" in refused(capsys, tmp_path, folder, f"--text={text_file}")
+
+
+def test_a_saved_data_set_without_a_training_split(classifier, tmp_path, capsys):
+    """One split is the text, whatever its name; of several one must be named train."""
+    part = datasets.Dataset.from_dict({"text": [text for (text,) in TEXTS]})
+    datasets.DatasetDict({"unlabelled": part}).save_to_disk(tmp_path / "one")
+    assert len(read_table(tmp_path / "one", PruneSettings()).frame) == len(TEXTS)
+    datasets.DatasetDict({"dev": part, "test": part}).save_to_disk(tmp_path / "two")
+    line = refused(capsys, tmp_path, classifier, f"--text={tmp_path}/two")
+    assert "two has the splits test, validation; expected train among them, or one" in line
+
+
 def test_a_file_that_is_not_there(classifier, tmp_path, capsys):
     line = refused(capsys, tmp_path, classifier, f"--text={tmp_path}/none.csv")
     assert f"text: {tmp_path}/none.csv is not there; expected a .csv" in line
@@ -196,6 +235,7 @@ def test_too_few_queries(tmp_path, capsys):
         (["a text", ("a", "pair")], "texts: number 2 is"),
         ([("a", "pair"), ("a", "b", "c")], "texts: number 2 is"),
         ([("a", None)] * 300, "texts, row 1: text_pair is empty"),
+        (["a text", b"caf\xe9".decode(errors="surrogateescape")], "texts: number 2 holds .*, half a character"),
     ],
 )
 def test_texts_in_memory_that_cannot_be_used(classifier, texts, message):
@@ -203,9 +243,30 @@ def test_texts_in_memory_that_cannot_be_used(classifier, texts, message):
         ltp.prune(str(classifier), None, texts)
 
 
+@pytest.mark.parametrize("flops", ["0.5", ["0.5"], [None]])
+def test_a_budget_that_is_no_number(classifier, flops):
+    with pytest.raises(LTPError, match=r"flops: '?\S+ is no number; expected shares"):
+        ltp.prune(str(classifier), None, some_texts(220), flops=flops)
+
+
+def test_a_budget_of_any_kind_of_number(classifier):
+    assert PruneSettings(flops=(np.float32(0.5),)).flops == (0.5,)
+    with pytest.raises(LTPError, match="expected at least 200"):  # the next thing that is checked
+        ltp.prune(str(classifier), None, some_texts(20), flops=np.float32(0.5))
+
+
 def test_labels_in_memory_that_do_not_fit(classifier):
     with pytest.raises(LTPError, match="labels: 1 for 220 texts; expected as many"):
         ltp.prune(str(classifier), None, some_texts(220), labels=["good"])
+
+
+def test_an_output_that_appears_meanwhile_costs_no_work(tmp_path):
+    kept = r"is there since the call began; the result is kept, move it from .*result"
+    with pytest.raises(LTPError, match=kept), work_folder(tmp_path / "out") as folder:
+        (folder / "result").mkdir()
+        (tmp_path / "out").mkdir()
+        move(folder, tmp_path / "out")
+    assert (tmp_path / ".out.partial/result").is_dir()
 
 
 def test_an_output_that_is_there(classifier, text_file, tmp_path, capsys):

@@ -11,7 +11,7 @@ import pytest
 from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256
 from ltp.settings.data import DataSettings
-from ltp.settings.tasks import get_task
+from ltp.settings.tasks import Task, get_task
 from ltp.text.cleaning import clean
 from ltp.text.sources import read_source
 from ltp.text.splitting import check_text, split_examples
@@ -306,3 +306,9 @@ def test_a_path_that_leads_nowhere(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/state.json").write_text("{")
     assert "is not readable as a saved data set" in refusal(tmp_path / "broken")
+
+
+def test_class_names_and_labels_meet_without_the_blanks_at_their_ends():
+    frame = pd.DataFrame({"text": ["one", "two", "three"], "label": ["good ", "bad", " good"]})
+    task = Task("reviews", ("text",), "label", "classification", ("bad ", "good "))
+    assert clean(Table("reviews", frame), task)["label"].tolist() == [1, 0, 1]
