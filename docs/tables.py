@@ -77,7 +77,8 @@ def _summary(rows: Sequence[Row]) -> list[str]:
         difference = _interval(row, "difference", "+") if row["difference"] else ""
         share = f"{100 * float(row['relative_flops']):.0f} %"
         fewer = f"{float(row['flops_reduction']):.2f} ×"
-        cells.append([*line, short_label(row["setting"]), _interval(row, "test_score"), difference, share, fewer])
+        setting = short_label(row["setting"]) + (f" ({row['note']})" if row["note"] else "")
+        cells.append([*line, setting, _interval(row, "test_score"), difference, share, fewer])
     return _markdown(head, cells)
 
 
@@ -150,8 +151,10 @@ def take(name: str, results: Path) -> None:
     wanted = [table for table in ("summary", "matched", "lengths") if f"{name}-{table}" in places]
     if not wanted:
         raise SystemExit(f"{name}: no page has a place for it; put <!-- table {name}-summary --> into one")
-    with open(results / "runs.csv", encoding="utf-8", newline="") as file:
-        runs = [row for row in csv.DictReader(file) if row["status"] == "complete"]
+    runs = [row for row in _read(results / "runs.csv") if row["status"] == "complete"]
+    tables = {table: _read(results / f"{table}.csv") for table in wanted}
+    if empty := [table for table, rows in tables.items() if not rows or not runs]:
+        raise SystemExit(f"{results / empty[0]}.csv: has no rows of finished runs; nothing is copied")
     origin = {
         "commit": _only(row["environment_commit"] for row in runs),
         "machine": _only(
@@ -159,13 +162,20 @@ def take(name: str, results: Path) -> None:
         ),
         "date": max(row["timing_finished_at"] for row in runs)[:10],
     }
-    for table in wanted:
-        with open(results / f"{table}.csv", encoding="utf-8", newline="") as file:
-            rows = [row | origin for row in csv.DictReader(file)]
+    for table, found in tables.items():
+        rows = [row | origin for row in found]
         with open(DATA / f"{name}-{table}.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _read(path: Path) -> list[Row]:
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise SystemExit(f"{path}: cannot be read ({error.strerror}); make it with `ltp tables`") from None
 
 
 def _only(values: Iterable[str]) -> str:

@@ -37,7 +37,8 @@ class LengthRow:
     shortest: int  # tokens; the range includes both ends
     longest: int
     answer: str  # right, wrong; any: a regression
-    examples: int
+    seeds: int
+    examples: int  # of all seeds together
     mean_length: float
     relative_flops: float  # of the unpruned model on the same sentence; mean over sentences
     relative_flops_sd: float | None  # over sentences
@@ -93,6 +94,7 @@ def _row(
         setting.label,
         *ends,
         answer,
+        len(setting.runs),
         examples=len(lengths),
         mean_length=float(lengths.mean()),
         relative_flops=float(shares.mean()),

@@ -158,11 +158,14 @@ def _encoder(run: Run) -> str:
 
 
 def _leave_out_minority(study: Study, marks: Mapping[Run, str], made: str) -> None:
+    """Leave out the runs whose mark is not the usual one; of marks as frequent, a dense run's, of the first seed."""
     counts = Counter(marks.values())
-    usual = max(counts, key=lambda mark: (counts[mark], mark), default=None)
+    dense = sorted((run for run in marks if run.method == "dense"), key=lambda run: run.seed or 0)
+    order = [*(marks[run] for run in dense), *sorted(counts)]
+    usual = max(counts, key=lambda mark: (counts[mark], -order.index(mark)), default=None)
     for run, mark in marks.items():
         if mark != usual and run.status == "complete":
-            study.leave_out(run, f"was made {made} than most runs of its task; delete it and run snakemake again")
+            study.leave_out(run, f"was made {made} than the others of its task; delete it and run snakemake again")
 
 
 def verify_reported(study: Study) -> None:

@@ -64,19 +64,18 @@ def _classification(
     codes = codes.reshape(len(predictions) + 1, len(labels))
     groups, sizes = np.unique(codes, axis=1, return_counts=True)  # (1 + R, K), (K,)
 
-    truth, square = groups[0], len(classes) ** 2
-    together = max(1, CELLS // (max(len(sizes), resamples) * square))  # runs whose confusions are counted at once
+    truth, width = groups[:1], len(classes)
+    together = max(1, CELLS // (max(len(sizes), resamples) * width))  # runs that are counted at once
 
     def scored(counts: Array) -> Array:
-        scores = []
+        true, scores = (counts @ _one_hot(truth, width))[:, None], []  # (b, 1, C)
         for start in range(1, len(groups), together):
             rows = groups[start : start + together]  # (r, K)
-            cells = np.zeros((len(sizes), len(rows) * square))
-            places = square * np.arange(len(rows))[:, None] + truth * len(classes) + rows
-            cells[np.arange(len(sizes)), places] = 1
-            confusion = (counts @ cells).reshape(-1, len(classes), len(classes))  # (b × r, label, prediction)
-            found = np.mean([_from_confusion(name, confusion, classes) for name in metrics], axis=0)
-            scores.append(found.reshape(len(counts), len(rows)).T)
+            shape = (len(counts), len(rows), width)
+            predicted = (counts @ _one_hot(rows, width)).reshape(shape)
+            right = (counts @ _one_hot(rows, width, rows == truth)).reshape(shape)
+            found = [_from_counts(name, true, predicted, right, classes) for name in metrics]
+            scores.append(np.mean(found, axis=0).T)
         return np.concatenate(scores)
 
     share = sizes / sizes.sum()
@@ -86,22 +85,31 @@ def _classification(
     return scored(sizes[None].astype(float))[:, 0], np.concatenate(drawn, axis=1)
 
 
-def _from_confusion(metric: str, confusion: Array, classes: Array) -> Array:
-    """A metric of each of (B, C, C) confusion matrices; 0 where it is undefined, as in ltp.training.metrics."""
-    right = np.diagonal(confusion, axis1=1, axis2=2)  # (B, C)
-    true, predicted = confusion.sum(2), confusion.sum(1)  # (B, C)
-    total: Array = true.sum(1)
+def _one_hot(codes: Array, classes: int, chosen: Array | bool = True) -> Array:
+    """(K, r·C) 1 at the class of each of the ``chosen`` codes (r, K), 0 elsewhere."""
+    cells = np.zeros((codes.shape[1], len(codes), classes))
+    cells[np.arange(codes.shape[1]), np.arange(len(codes))[:, None], codes] = chosen
+    return cells.reshape(len(cells), -1)
+
+
+def _from_counts(metric: str, true: Array, predicted: Array, right: Array, classes: Array) -> Array:
+    """A metric (b, r) of r runs in b draws; 0 where it is undefined, as in ltp.training.metrics.
+
+    ``true`` (b, 1, C), ``predicted`` and ``right`` (b, r, C) count each class's examples: those that are of it, those
+    that a run takes for it, and both at once.
+    """
+    total, hits = true.sum(2), right.sum(2)  # (b, 1), (b, r)
     if metric == "accuracy":
-        return np.asarray(right.sum(1) / total)
+        return np.asarray(hits / total)
     if metric == "matthews":  # Gorodkin's form for any number of classes
-        covariance = right.sum(1) * total - (true * predicted).sum(1)
-        spread = (total**2 - (true**2).sum(1)) * (total**2 - (predicted**2).sum(1))
+        covariance = hits * total - (true * predicted).sum(2)
+        spread = (total**2 - (true**2).sum(2)) * (total**2 - (predicted**2).sum(2))
         return np.where(spread > 0, covariance / np.sqrt(np.where(spread > 0, spread, 1)), 0.0)
     seen = true + predicted > 0
     f1: Array = 2 * right / np.where(seen, true + predicted, 1)
     if metric == "f1":
-        return np.asarray(f1[:, classes == 1].sum(1))
-    return np.asarray(f1.sum(1) / seen.sum(1))
+        return np.asarray(f1[..., classes == 1].sum(2))
+    return np.asarray(f1.sum(2) / seen.sum(2))
 
 
 def _regression(

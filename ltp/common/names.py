@@ -4,7 +4,7 @@ from __future__ import annotations
 
 LEARNED_METHODS = ("budget", "ltp")  # the first that a study has is the one that others are compared with
 PRUNING_METHODS = (*LEARNED_METHODS, "topk", "topk_budget", "manual")
-METHODS = ("dense", "dense+", *PRUNING_METHODS)  # dense+ is the control: dense, trained as long as those that prune
+METHODS = ("dense", "dense+", *PRUNING_METHODS)  # dense+, the control, is dense, trained as long as the longest
 STAGES = ("base", "soft", "hard")
 FINAL_STAGES = ("base", "hard")  # soft runs are steps on the way, not models to deploy
 
@@ -37,7 +37,7 @@ METHOD_SHORT = {
 }
 METHOD_PHRASES = {
     "dense": "no pruning",
-    "dense+": "no pruning, trained as long as the models that prune",
+    "dense+": "no pruning, trained as long as the longest of the models that prune",
     "budget": "thresholds learned for a FLOPs target",
     "ltp": "learned thresholds",
     "topk": "top-k pruning",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -115,11 +115,13 @@ class Grid:
             self._add_budget_runs((task, "budget", seed), pruning, soft["flops_targets"], base)
 
         trained = hard | {"epochs": baselines["epochs"]}
-        if baselines["dense"] is not None:
+        if baselines["dense"] is not None:  # as long as the longest of those that prune
+            targets = (soft["flops_targets"], (baselines["topk"] or {}).get("flops_targets") or ())
+            longest = max([baselines["epochs"], *(budget_epochs(soft, hard, each) for each in targets if each)])
             converted = self._add_conversion(
                 (task, "dense+", seed), {"prune_mode": "none"}, f"{root}/dense+/converted", base
             )
-            self._add_hard_runs((task, "dense+", seed), trained, f"{root}/dense+", converted)
+            self._add_hard_runs((task, "dense+", seed), hard | {"epochs": longest}, f"{root}/dense+", converted)
         topk = baselines["topk"] or {}
         for rate in topk.get("keep_rates", ()):
             pruning, point = {"prune_mode": "topk", "token_keep_rate": rate}, f"{root}/topk/keep_rate~{tag(rate)}"
@@ -146,9 +148,7 @@ class Grid:
         converted = self._add_conversion(what, pruning, f"{root}/converted", base)
         settings = soft | {
             "learning_rate": soft["budget_learning_rate"] or soft["learning_rate"],
-            "epochs": float(tag((soft["epochs"] + hard["epochs"]) * len(targets)))
-            if soft["budget_epochs"] is None
-            else soft["budget_epochs"],
+            "epochs": budget_epochs(soft, hard, targets),
             "threshold_learning_rate": None,
             "lambda_warmup": None,
             "flops_target": max(targets),
@@ -256,6 +256,12 @@ class Grid:
 def load_grid(path: str | Path) -> Grid:
     """The grid in a YAML file. Raises LTPError for the first problem in it."""
     return Grid(load_file(path))
+
+
+def budget_epochs(soft: Mapping[str, Any], hard: Mapping[str, Any], targets: Sequence[float]) -> float:
+    """Epochs of the one training for all FLOPs targets: where the grid does not say, of as many λ runs together."""
+    epochs = soft["budget_epochs"]
+    return float(tag((soft["epochs"] + hard["epochs"]) * len(targets)) if epochs is None else epochs)
 
 
 def flags(settings: Mapping[str, Any]) -> str:

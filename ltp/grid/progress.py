@@ -30,6 +30,9 @@ from ltp.results.study_plan import PLAN
 
 SAMPLE = 8  # the time left for a stage is estimated from so many of its latest runs
 BASE_THREADS = 2  # a base run may have; all other runs have one, since there are enough of them to fill the cores
+# What evaluation adds to a run's tokens, of those of the validation split: a forward pass is a third of a training step
+# or less, and there are two splits. A run that only sets thresholds has no other cost.
+EVALUATION = 0.5
 UNKNOWN_TOKENS = 100_000.0  # assumed for a run whose data are not prepared and of unknown size
 
 
@@ -39,15 +42,16 @@ def start(grid: Grid, cores: int) -> None:
     Warns on stderr where the methods have unequal numbers of settings.
     """
     sizes = task_sizes(grid)
-    runs = {
-        os.path.relpath(run.directory, grid.results_dir): {
+    runs = {}
+    for run in grid.runs.values():
+        size = sizes[run.task]
+        tokens, evaluated = run_tokens(run, size), (size.validation_examples or 1) * size.mean_length
+        runs[os.path.relpath(run.directory, grid.results_dir)] = {
             "name": run.name,
             "stage": stage_of(run),
-            "tokens": run_tokens(run, sizes[run.task]) or UNKNOWN_TOKENS,
+            "tokens": UNKNOWN_TOKENS if tokens is None else tokens + EVALUATION * evaluated,
             "parent": _parent(grid, run),
         }
-        for run in grid.runs.values()
-    }
     Path(grid.results_dir).mkdir(parents=True, exist_ok=True)
     state = {"started": time.time(), "cores": cores, "runs": runs}
     write_text(Path(grid.results_dir, PLAN), json.dumps(state))

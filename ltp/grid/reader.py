@@ -131,7 +131,7 @@ class _TaskReader:
             task["base"][key] = None
 
         baselines = task["baselines"] = fill_defaults(merged["baselines"], sections["baselines"])
-        if baselines["epochs"] is None:  # as long as soft and hard together, so no method trains longer
+        if baselines["epochs"] is None:  # as long as soft and hard together: what a λ run trains
             baselines["epochs"] = float(tag(task["soft"]["epochs"] + task["hard"]["epochs"]))  # 0.3 + 0.6 is 0.9
         for keys in SWEEPS:
             values: Any = task

@@ -126,7 +126,7 @@ def _make_sections() -> dict[str, Schema]:
     topk["scoring_mode"]["description"] += "; of the keep_rates"
     manual = {"final_token_thresholds": _values(PruningSettings, "final_token_threshold", [0.004, 0.006, 0.01])}
     as_long = length["epochs"] | {"type": ["number", "null"], "default": None}
-    as_long["description"] += "; unset: those of soft and hard together, so no method trains longer"
+    as_long["description"] += "; unset: those of soft and hard together, what a λ run trains"
     optional: Schema = {"type": ["object", "null"], "default": {}}
     return {
         "data": _section(
@@ -156,7 +156,7 @@ def _make_sections() -> dict[str, Schema]:
             {
                 "epochs": as_long,
                 "dense": _section(
-                    "the control: no pruning, trained as long as the others; {}: with it",
+                    "the control: no pruning, trained as long as the longest of the others; {}: with it",
                     {},
                     type=["object", "null"],
                     default=None,

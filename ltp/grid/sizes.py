@@ -52,7 +52,13 @@ def task_size(results_dir: str, settings: DataSettings) -> Size:
     if settings.source == "packaged" and known:  # not split yet; by default a tenth each is held out
         tenth = known // 10
         validation = tenth if asked is None else asked
-        known -= validation + (tenth if settings.test_examples is None else settings.test_examples)
+        test = tenth if settings.test_examples is None else settings.test_examples
+        if validation + test >= known:
+            raise LTPError(
+                f"tasks.{settings.task}.data: validation_examples {validation:,} and test_examples {test:,} leave none "
+                f"of the {known:,} packaged examples to train on; choose fewer"
+            )
+        known -= validation + test
     elif validation is None or settings.test == "split":
         validation = asked
     else:

@@ -100,10 +100,11 @@ def accuracy_by_length(rows: Sequence[LengthRow]) -> dict[str, Any]:
         for method in methods:
             found = [row for row in rows if (row.shortest, row.longest, row.method) == (low, high, method)]
             count = sum(row.examples for row in found)
+            seeds = max((row.seeds for row in found), default=1)
             right = sum(row.examples for row in found if row.answer == "right")
             flops = sum(row.examples * row.relative_flops for row in found)
             cells.append({"accuracy": 100 * right / count, "flops": 100 * flops / count} if count else None)
-            sentences = max(sentences, count)
+            sentences = max(sentences, count // seeds)
         lines.append({"tokens": f"{low}–{high}" if low < high else f"{low}", "sentences": sentences, "cells": cells})
     picked = {row.method: 100 * row.validation_relative_flops for row in rows}
     return {"methods": methods, "rows": lines, "validation": [picked[method] for method in methods]}

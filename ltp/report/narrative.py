@@ -42,7 +42,7 @@ def answer(rows: Sequence[SummaryRow], metric: str) -> str:
     if "dense+" in found:
         control = found["dense+"]
         parts.append(
-            f"The dense model trained as long as those that prune reaches {fixed(control.test_score)}, "
+            f"The dense model trained as long as the longest of those that prune reaches {fixed(control.test_score)}, "
             f"{signed(control.difference)} points from the dense one."
         )
     others = []
@@ -50,8 +50,8 @@ def answer(rows: Sequence[SummaryRow], metric: str) -> str:
         name = METHOD_PHRASES[method]
         if row := found.get(method):
             others.append(f"{name}, {fixed(row.flops_reduction, 2)} × at {signed(row.difference)} points")
-        elif any(row.method == method for row in rows):
-            others.append(f"{name}, which has no setting within {TOLERANCE:g} point")
+        elif note := next((row.note for row in rows if row.method == method), ""):
+            others.append(f"{name}, {note}")
     if others:
         parts.append(f"Picked by the same rule: {'; '.join(others)}.")
     return unbroken(" ".join(parts))

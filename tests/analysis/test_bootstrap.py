@@ -1,5 +1,7 @@
 """The bootstrap: agrees with ltp.tasks on the examples as they are, pairs what it compares, covers what it should."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers.fake_study import predictions as predict
@@ -96,6 +98,17 @@ def test_intervals_of_accuracy_cover_their_estimate(outcomes):
     assert score.low - 1e-12 <= score.estimate <= score.high + 1e-12
     difference = difference_interval(["accuracy"], labels, [one], [other])
     assert difference.low - 1e-12 <= difference.estimate <= difference.high + 1e-12
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "matthews"])
+def test_many_classes_take_no_more_memory(metric):
+    """As many numbers as classes, not as pairs of them: 600 × 600 for each of 300 draws would be 860 MB."""
+    labels, runs = examples((metric,), 600, classes=600)
+    tracemalloc.start()
+    low, high = score_interval([metric], labels, runs[:1], resamples=300)[1:]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert low < high and peak < 100e6
 
 
 def test_pairing_narrows_the_difference():

@@ -60,7 +60,7 @@ def test_rows_count_the_answers_of_the_predictions(study):
     (found,) = read_studies(study)
     point = found.operating_point("ltp")
     mine = [row for row in rows if row.method == "ltp"]
-    assert sum(row.examples for row in mine) == 2 * EXAMPLES  # of two seeds
+    assert sum(row.examples for row in mine) == 2 * EXAMPLES and {row.seeds for row in mine} == {2}
     columns = [read_predictions(run.directory)["test"] for run in point.runs]
     row = next(row for row in mine if row.answer == "wrong")
     shares = [

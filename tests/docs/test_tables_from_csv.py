@@ -59,6 +59,27 @@ def test_a_study_s_tables_are_taken_where_a_page_has_a_place_for_them(tmp_path, 
     assert sum(int(row[2]) for row in rows[:-1]) == EXAMPLES and rows[-1][1:3] == ["as picked on validation", ""]
 
 
+def test_a_study_without_results_leaves_the_tables_as_they_are(tmp_path, monkeypatch):
+    page, study = tmp_path / "page.md", tmp_path / "study"
+    monkeypatch.setattr(tables, "DATA", tmp_path)
+    monkeypatch.setattr(tables, "pages", lambda: [page])
+    page.write_text("<!-- table mine-summary -->\n<!-- /table -->\n<!-- table mine-matched -->\n<!-- /table -->\n")
+    (tmp_path / "mine-summary.csv").write_text("as it was\n")
+    with pytest.raises(SystemExit, match=r"runs\.csv: cannot be read .*; make it with `ltp tables`"):
+        tables.take("mine", study)
+    write_tables(write_study(study)[1:], study)  # without the dense run
+    with pytest.raises(SystemExit, match=r"matched\.csv: has no rows of finished runs; nothing is copied"):
+        tables.take("mine", study)
+    assert (tmp_path / "mine-summary.csv").read_text() == "as it was\n"
+
+
+def test_what_is_odd_about_a_row_is_printed_with_it():
+    figures = dict.fromkeys(("test_score", "difference", "relative_flops", "flops_reduction"), "0.5")
+    figures |= {f"{key}_{end}": "0.5" for key in ("test_score", "difference") for end in ("low", "high")}
+    row = {"task": "a", "metric": "accuracy", "method": "ltp", "setting": "lambda=0.1", "note": "1 diverged", **figures}
+    assert "λ=0.1 (1 diverged)" in tables._summary([row])[-1]
+
+
 def test_a_csv_without_origin_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "DATA", tmp_path)
     (tmp_path / "times.csv").write_text("what,ms\nours,3.5\n")

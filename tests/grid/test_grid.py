@@ -215,6 +215,10 @@ def test_the_control_is_the_dense_model_trained_as_long():
     conversion = grid.conversions[f"{home}/dense+/converted"]
     assert (conversion.settings, conversion.checkpoint) == ({"prune_mode": "none"}, f"{home}/dense/base")
     assert runs[0].parent == conversion.output
+    budget = changed(SMALL, ("baselines", "dense"), {}) | {"soft": SMALL["soft"] | BUDGET}
+    runs = Grid(budget).runs
+    control = runs[f"{home}/dense+/hard/lr~1e-05"].settings["epochs"]
+    assert control == runs[f"{home}/budget/soft"].settings["epochs"] > topk.settings["epochs"]  # the longest
     assert not any("dense+" in directory for directory in Grid(SMALL).runs)
     assert Grid(changed(SMALL, ("baselines", "dense"), None)).runs.keys() == Grid(SMALL).runs.keys()
 

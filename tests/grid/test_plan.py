@@ -56,6 +56,23 @@ def test_before_the_data_are_there_known_sizes_serve(grid):
     assert found["mnli"] == sizes.Size(392_702, 20, False, 9815 // 2)
 
 
+def test_a_task_that_holds_out_all_its_text_is_refused(tmp_path):
+    data = {"validation_examples": 5000, "test_examples": 5000}
+    grid = Grid({"tasks": {"rotten_tomatoes": {"data": data}}, "results_dir": str(tmp_path)})
+    with pytest.raises(LTPError, match=r"tasks.rotten_tomatoes.data: .* leave none of the 8,530 packaged examples"):
+        plan.render_plan(grid, 1000.0)
+
+
+def test_what_only_sets_thresholds_costs_an_evaluation(tmp_path):
+    soft = GRID["soft"] | {"flops_targets": [0.7, 0.5, 0.3]}
+    grid = Grid(GRID | {"results_dir": str(tmp_path), "soft": soft})
+    prepare(grid, 1000, 10.0)
+    progress.start(grid, cores=1)
+    runs = progress._state(tmp_path)["runs"]
+    assert runs["rotten_tomatoes/seed~0/budget/target~0.7/hard"]["tokens"] == 500  # half of 100 sentences of 10
+    assert runs["rotten_tomatoes/seed~0/dense/base"]["tokens"] == 10_500
+
+
 def test_a_task_of_unknown_size_is_named_with_the_way_to_know_it():
     own = {"source": "hub", "path": "a/b", "text_columns": ["t"]}
     text = plan.render_plan(Grid({"tasks": {"own": own}, "results_dir": "none"}), 1000.0)
@@ -80,7 +97,7 @@ def test_a_report_counts_what_is_done_and_judges_the_rest_by_it(grid):
     assert progress.report(root, base) == "rotten_tomatoes base done: 1 of 9 runs done, 0 running, about 2 min left"
     assert progress._seconds_left(
         Path(root), progress._state(root)["runs"], {"rotten_tomatoes/seed~0/dense/base": 1.0}, [], 2
-    ) == pytest.approx(130)
+    ) == pytest.approx(8 * 500 / 2 * 10 / 10_500 + 130 * 10_000 / 10_500)
     log = Path(root, "logs", os.path.relpath(soft, root) + ".log")
     log.parent.mkdir(parents=True)
     log.touch()
