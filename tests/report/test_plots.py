@@ -147,7 +147,7 @@ def length_row(method, shortest, answer="right", share=0.5, **given):
     longest = shortest + 9
     return LengthRow(**{
         "task": "task", "model": "model", "method": method, "setting": "", "shortest": shortest, "longest": longest,
-        "answer": answer, "examples": 10, "mean_length": shortest + 4.5, "relative_flops": share,
+        "answer": answer, "seeds": 1, "examples": 10, "mean_length": shortest + 4.5, "relative_flops": share,
         "relative_flops_sd": 0.1, "validation_relative_flops": 0.4, **given,
     })  # fmt: skip
 
