@@ -149,10 +149,8 @@ def _write(
         with torch.inference_mode():
             expected = [model(**batch) for batch in batches]
         if int8:
-            together = [index for index, batch in enumerate(batches) if len(batch["input_ids"]) > 1]
-            alone = np.concatenate([_one_by_one(runtime, batches[index]) for index in together] or [outputs[0][0]])
-            batched = np.concatenate([outputs[index][0] for index in together] or [outputs[0][0]])
-            line = _compare_int8(model, info, labels, outputs, expected, path) + _batch_mates(batched, alone)
+            line = _compare_int8(model, info, labels, outputs, expected, path)
+            line += _compare_alone(runtime, batches, outputs)
         else:
             line = _compare(outputs, expected, path)
         os.replace(unchecked, path)
@@ -206,17 +204,25 @@ def _compare_int8(
     )
 
 
-def _one_by_one(runtime: Any, batch: Mapping[str, Tensor]) -> np.ndarray:
-    """(B, C) the outputs of a batch's sentences, each run alone."""
-    rows = [{name: values[row : row + 1] for name, values in batch.items()} for row in range(len(batch["input_ids"]))]
-    return np.concatenate([run_session(runtime, row)[0] for row in rows])
+def _compare_alone(
+    runtime: Any, batches: Sequence[Mapping[str, Tensor]], outputs: Sequence[Sequence[np.ndarray]]
+) -> str:
+    """How far answers in 8 bits depend on the batch, all of whose tokens share a scale in each linear layer.
 
-
-def _batch_mates(batched: np.ndarray, alone: np.ndarray) -> str:
-    """How far outputs (B, C) in 8 bits depend on the batch, all of whose tokens share a scale in each linear layer."""
-    if batched.shape[1] == 1:
-        return f"; alone, outputs are up to {np.abs(batched - alone).max():.2g} from those in a batch"
-    return f"; alone, {100 * np.mean(batched.argmax(-1) == alone.argmax(-1)):.1f} % have the class that a batch gives"
+    Of the batches of several sentences, each sentence is run alone as well; empty where there is no such batch.
+    """
+    alone, batched = [], []
+    for batch, (logits, *_) in zip(batches, outputs, strict=True):
+        if len(logits) > 1:
+            batched.append(logits)
+            rows = ({name: values[row : row + 1] for name, values in batch.items()} for row in range(len(logits)))
+            alone += [run_session(runtime, row)[0] for row in rows]
+    if not alone:
+        return ""
+    ours, theirs = np.concatenate(alone), np.concatenate(batched)  # (B, C)
+    if ours.shape[1] == 1:
+        return f"; alone, outputs are up to {np.abs(ours - theirs).max():.2g} from those in a batch"
+    return f"; alone, {100 * np.mean(ours.argmax(-1) == theirs.argmax(-1)):.1f} % have the class that a batch gives"
 
 
 def _relative_flops(model: LTPForSequenceClassification, attention_tokens: np.ndarray, ffn_tokens: np.ndarray) -> float:

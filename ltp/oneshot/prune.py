@@ -194,9 +194,9 @@ class _Call:
         least = least_seconds(chosen, len(few) / seconds, len(self.targets))
         if least > self.clock.left:
             self._say(
-                f"--minutes {self.settings.minutes:g} is less than this model and text need: answers and timing alone "
+                f"minutes: {self.settings.minutes:g} is less than this model and text need: answers and timing alone "
                 f"take some {math.ceil((self.clock.elapsed + least) / 60)} minutes, and one step is trained; "
-                "a smaller --max-length makes it less"
+                "a smaller max_length makes it less"
             )
         train, kept = divide(self.texts, chosen.kept, chosen.train)
         logits: dict[str, Tensor] = {}

@@ -66,10 +66,14 @@ def test_texts_that_fill_the_length_are_not_cut(classifier):
 
 def test_more_than_the_minutes_hold_is_said(classifier, monkeypatch, capsys):
     monkeypatch.setattr(clock, "SPEED_PASSES", 10_000_000)
-    monkeypatch.setattr(_Call, "_measure", lambda *_: (_ for _ in ()).throw(LTPError("enough")))
+
+    def stop(*_):
+        raise LTPError("enough")
+
+    monkeypatch.setattr(_Call, "_measure", stop)
     with pytest.raises(LTPError, match="enough"):
         ltp.prune(str(classifier), None, some_texts(220), minutes=0.1)
-    assert "--minutes 0.1 is less than this model and text need: answers and timing alone" in capsys.readouterr().err
+    assert "minutes: 0.1 is less than this model and text need: answers and timing alone" in capsys.readouterr().err
 
 
 def test_what_sentence_transformers_keeps_beside_a_model_goes_with_it(classifier, tmp_path):

@@ -161,13 +161,19 @@ def test_a_grid_on_the_command_line_stands_in_the_place_of_the_default_one(check
             "config/grid.yaml: soft.lamdas: unknown key; did you mean lambdas?",
         ),
         ("tasks: {imdb: {}}\nseeds: [1, 1]", "config/grid.yaml: seeds[1]: 1 is there twice, see seeds[0]; remove one"),
+        (
+            "tasks: {bbc_news: {data: {validation_examples: 2000, test_examples: 200}}}",
+            "config/grid.yaml: tasks.bbc_news.data: validation_examples 2,000 and test_examples 200 leave none of the "
+            "2,125 packaged examples to train on; choose fewer",
+        ),
         ("tasks: [", "config/grid.yaml: not YAML, line 1: expected the node content, but found '<stream end>'"),
         (None, "config/grid.yaml: not there; expected a grid such as config/grid.yaml"),
     ],
 )
 def test_a_bad_grid_ends_in_one_line_and_leaves_nothing(checkout, content, line):
     (checkout / GRID).unlink() if content is None else (checkout / GRID).write_text(content)
-    assert one_line(snakemake(checkout, "--cores", "1")) == line
+    for flags in (("--cores", "1"), ("--dry-run",)):
+        assert one_line(snakemake(checkout, *flags)) == line
     assert not (checkout / "results").exists()
 
 

@@ -10,6 +10,7 @@ from ltp.grid import resources as limits
 from ltp.common.errors import LTPError
 from ltp.grid.grid import Grid
 from ltp.grid.reader import load_file
+from ltp.grid.sizes import task_sizes
 
 # Jobs use this interpreter and this checkout's package, whether or not a virtual environment is active.
 os.environ.update(
@@ -38,6 +39,7 @@ if not workflow.overwrite_configfiles:  # a grid on the command line stands in t
 
 
 GRID = fail_cleanly(Grid, config)
+fail_cleanly(task_sizes, GRID)  # which runs' time limits rest on: an error there would be a traceback
 
 
 if not workflow.local_exec:  # the limit in profiles/default is this machine's; a cluster's own scheduler hands out GPUs
