@@ -6,6 +6,7 @@ Every problem is an LTPError of one line that names the key by its path in the f
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,10 @@ def load_file(path: str | Path) -> dict[str, Any]:
         raise LTPError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise LTPError(f"{path}: {short_repr(config)} is not a grid; expected keys such as tasks at the top level")
+    try:
+        json.dumps(config, default=str, skipkeys=True)  # which finds what holds itself
+    except ValueError:
+        raise LTPError(f"{path}: an alias stands inside of what it is an alias for; write the values there") from None
     return config
 
 

@@ -93,6 +93,8 @@ def test_a_grid_without_tasks_says_what_is_missing():
         ),
         ("- 1", "[1] is not a grid; expected keys"),
         ("", "None is not a grid"),
+        ("tasks: &all {imdb: *all}", "an alias stands inside of what it is an alias for; write the values there"),
+        ("tasks: {imdb: {data: &data [1, *data]}}", "an alias stands inside"),
     ],
 )
 def test_a_file_that_is_no_grid_is_named(tmp_path, content, line):
