@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ from ltp.analysis.study import Run, Study
 from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.common.names import FINAL_STAGES, METHODS, STAGES
+from ltp.results.dataset import DataInfo, data_above, read_info
+from ltp.results.lineage import made_anew
 from ltp.results.manifest import METRICS
 from ltp.results.run import CHECKPOINT, PREDICTIONS, RunManifest, read_metrics
 from ltp.results.study_plan import PLAN, planned_runs
 from ltp.results.verify import verify_files
 
+AGAIN = "run snakemake again"
 # How a setting is written in a path → what it is called in metrics.json; for runs that have no metrics to read.
 PATH_KEYS = {
     "temperature": "temperature",
@@ -137,19 +140,37 @@ def _from_path(name: str) -> dict[str, Any]:
 
 
 def leave_out_others(study: Study) -> None:
-    """Take out the runs that differ from most of their task in data or encoder: their scores cannot be compared.
+    """Take out the runs whose scores cannot be compared with those of their task.
 
-    A run whose metrics do not name the encoder's checksum has the encoder of its seed's dense run; runs of early
-    versions name none.
+    They are made from a run or conversion that has been made anew since, or on other data or by another metric than the
+    task's data say (without data: than most), or from another encoder than most. A run whose metrics do not name the
+    encoder's checksum has the encoder of its seed's dense run; runs of early versions name none.
     """
     complete = [run for run in study.runs if run.metrics and run.status == "complete"]
-    _leave_out_minority(
-        study, {run: run.metrics["data_fingerprint"] for run in complete if run.metrics}, "on other data"
-    )
+    for run in complete:
+        if source := made_anew(run.directory):
+            study.leave_out(run, f"was made from an earlier {shown(source)}; {AGAIN}")
+    info = _data_info(complete)
+    fingerprints = {run: run.metrics["data_fingerprint"] for run in complete if run.metrics}
+    _leave_out_minority(study, fingerprints, "was made on other data", info and info["fingerprint"])
+    metrics = {run: run.metric for run in complete}
+    _leave_out_minority(study, metrics, "was scored by another metric", info and info["primary_metric"])
     encoders = {run: _encoder(run) for run in complete}
     of_seed = {run.seed: encoder for run, encoder in encoders.items() if run.method == "dense" and encoder}
     known = {run: encoder or of_seed.get(run.seed, "") for run, encoder in encoders.items()}
-    _leave_out_minority(study, {run: encoder for run, encoder in known.items() if encoder}, "from another encoder")
+    _leave_out_minority(study, {run: mark for run, mark in known.items() if mark}, "was made from another encoder")
+
+
+def _data_info(runs: Sequence[Run]) -> DataInfo | None:
+    """What the data of a task's runs are by now; None where they are not there or damaged."""
+    folder = data_above(runs[0].directory) if runs else None
+    try:
+        info = read_info(folder) if folder else None
+    except (LTPError, OSError):
+        return None
+    if info is None or not {"task", "fingerprint", "primary_metric"} <= info.keys() or info["task"] != runs[0].task:
+        return None
+    return info
 
 
 def _encoder(run: Run) -> str:
@@ -157,15 +178,21 @@ def _encoder(run: Run) -> str:
     return run.metrics["encoder"].get("sha256", "") if run.metrics and "encoder" in run.metrics else ""
 
 
-def _leave_out_minority(study: Study, marks: Mapping[Run, str], made: str) -> None:
-    """Leave out the runs whose mark is not the usual one; of marks as frequent, a dense run's, of the first seed."""
+def _leave_out_minority(study: Study, marks: Mapping[Run, str], what: str, right: str | None = None) -> None:
+    """Leave out the runs whose mark is not the ``right`` one, or else the usual one.
+
+    Of marks as frequent, the usual one is a dense run's, of the first seed.
+    """
+    marks = {run: mark for run, mark in marks.items() if run.status == "complete"}
     counts = Counter(marks.values())
     dense = sorted((run for run in marks if run.method == "dense"), key=lambda run: run.seed or 0)
     order = [*(marks[run] for run in dense), *sorted(counts)]
-    usual = max(counts, key=lambda mark: (counts[mark], -order.index(mark)), default=None)
+    usual = right or max(counts, key=lambda mark: (counts[mark], -order.index(mark)), default=None)
+    whose = "the task's data now" if right else "the others of its task"
+    fix = AGAIN if right else f"delete it and {AGAIN}"
     for run, mark in marks.items():
-        if mark != usual and run.status == "complete":
-            study.leave_out(run, f"was made {made} than the others of its task; delete it and run snakemake again")
+        if mark != usual:
+            study.leave_out(run, f"{what} than {whose}; {fix}")
 
 
 def verify_reported(study: Study) -> None:

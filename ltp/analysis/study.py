@@ -120,8 +120,9 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """The primary metric; "score" where no run names one."""
-        return next((run.metric for run in self.runs if run.metric), "score")
+        """The primary metric, of the runs that count if there are any; "score" where no run names one."""
+        named = sorted((run for run in self.runs if run.metric), key=lambda run: run.status != "complete")
+        return named[0].metric if named else "score"
 
     def leave_out(self, run: Run, reason: str) -> None:
         """Take a run for damaged from here on."""

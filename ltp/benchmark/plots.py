@@ -55,7 +55,7 @@ def write_speed_plots(path: str | Path) -> list[Path]:
             compared, group = group, _one_method(group)
             uncut = [row for row in compared if row["cut"] == "false"]
             for (limit,), members in _grouped(uncut, "max_length"):
-                name = f"{model}-{text}-{limit}"
+                name = f"{_file_name(model)}-{text}-{limit}"
                 heading = f"{title}, {float(members[0]['mean_tokens']):.0f} tokens"
                 single = [row for row in members if row["batch"] == "1"]
                 if single:
@@ -65,8 +65,13 @@ def write_speed_plots(path: str | Path) -> list[Path]:
             for size, members in _grouped([row for row in group if row["cut"] == "true"], "batch"):
                 if len({row["max_length"] for row in members}) > 1:
                     figure = length_figure(members, f"{title}, batch {size[0]}")
-                    written += _save(figure, folder / f"speed-length-{model}-{text}-batch{size[0]}")
+                    written += _save(figure, folder / f"speed-length-{_file_name(model)}-{text}-batch{size[0]}")
     return written
+
+
+def _file_name(model: str) -> str:
+    """An encoder's name or folder without slashes."""
+    return model.strip("/").replace("/", "-")
 
 
 def _grouped(rows: Sequence[Row], *keys: str) -> list[tuple[tuple[str, ...], list[Row]]]:

@@ -26,6 +26,7 @@ from ltp.common.machine import cpu_threads
 from ltp.export.export import calibration_batches, require_classifier
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
+from ltp.results.checkpoint import positions
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
 from ltp.text.dataset import load
@@ -65,9 +66,9 @@ def benchmark(
     to compare with; unset: the run's own weights without pruning. ``settings.flops`` sets thresholds so that the
     text costs that share. Raises LTPError where backends that should agree do not.
     """
+    titles = _titles(models)
     timed = [
-        TimedModel({_method(name): name}, data_dirs, base, name if name in SHAPES else _title(Path(name)))
-        for name in models
+        TimedModel({_method(name): name}, data_dirs, base, title) for name, title in zip(models, titles, strict=True)
     ]
     return _benchmark(timed, output, settings)
 
@@ -85,8 +86,19 @@ def benchmark_study(results: str | Path, output: str | Path, settings: Settings)
     return _benchmark(timed, output, settings)
 
 
+def _titles(models: Sequence[str]) -> list[str]:
+    """A run is called by its encoder, another model by its folder; of several with one name also by their paths."""
+    titles = [name if name in SHAPES else _title(Path(name)) for name in models]
+    if len(set(titles)) == len(titles):
+        return titles
+    common = os.path.commonpath([Path(name).absolute() for name in models])
+    return [
+        f"{title} ({os.path.relpath(name, common)})" if titles.count(title) > 1 else title
+        for title, name in zip(titles, models, strict=True)
+    ]
+
+
 def _title(folder: Path) -> str:
-    """A run is called by its encoder, another model by its folder."""
     return read_metrics(folder)["model"] if (folder / METRICS).is_file() else folder.resolve().name
 
 
@@ -119,8 +131,12 @@ def _benchmark(timed: Sequence[TimedModel], output: str | Path, settings: Settin
         ]
         count = len(texts) * len(settings.batch_sizes)
         with tempfile.TemporaryDirectory() as folder, tqdm(total=count, desc=item.title) as bar:
+            inputs = _backend_inputs(item, Path(folder))
+            limit = positions(inputs[0].base.config.to_dict())
+            if (longest := max((text.max_length for text in texts), default=0)) > limit:
+                raise LTPError(f"lengths: {longest} is more than the {limit} tokens that {item.title} takes")
             for comparison in compare(
-                item.title, _backend_inputs(item, Path(folder)), texts, settings.batch_sizes, settings.repeats,
+                item.title, inputs, texts, settings.batch_sizes, settings.repeats,
                 settings.only, settings.flops,
             ):  # fmt: skip
                 rows += comparison

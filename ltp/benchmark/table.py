@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from ltp.analysis.csv_files import read_csv
 from ltp.analysis.frontier import TOLERANCE
 from ltp.analysis.runs import RUNS, read_studies
 from ltp.common.errors import LTPError
-from ltp.common.names import METHODS
+from ltp.common.names import METHODS, PRUNING_METHODS
+from ltp.results.dataset import INFO, read_info
 
+TIMED_KINDS = ("classification", "regression")
 COLUMNS = {
     "backend": "short name",
     "title": "what it is",
@@ -63,14 +66,24 @@ def operating_points(results: str | Path) -> list[OperatingPoint]:
     root = Path(results)
     points = []
     for study in read_studies(root):
+        data = root / study.task / "data"
+        if (kind := _kind(data)) not in TIMED_KINDS:
+            print(f"{study.task}: left out: timings are of classifiers, its kind is {kind}", file=sys.stderr)
+            continue
         runs = {setting.method: setting.runs[0].directory for setting in study.reported()}
         dense = runs.pop(METHODS[0], None)
-        if dense and runs:
-            points.append(OperatingPoint(study.model, runs, dense, root / study.task / "data"))
+        pruned = {method: run for method, run in runs.items() if method in PRUNING_METHODS}
+        if dense and pruned:
+            points.append(OperatingPoint(study.model, pruned, dense, data))
     if not points:
         why = f"no task has a pruned setting within {TOLERANCE:g} point of dense; name the run to time"
         raise LTPError(f"{root / RUNS}: {why}")
     return points
+
+
+def _kind(data: Path) -> str:
+    """The kind of a task; where its data are not there, that they are missed is said where they are read."""
+    return read_info(data)["kind"] if (data / INFO).is_file() else TIMED_KINDS[0]
 
 
 def show(path: str | Path) -> str:

@@ -104,8 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
         found = f"{len(arguments.text)} texts" + (" and --examples" if arguments.examples else "")
         raise LTPError(f"text: {found} given; expected one text, two for a task of pairs, or --examples alone")
     from ltp.models.explain import explain, load
+    from ltp.text.cleaning import expect_characters
 
     model, tokenizer, max_length = load(arguments.run)
+    for part in arguments.text:
+        expect_characters(part, "text:")
     text = arguments.text[0] if len(arguments.text) == 1 else tuple(arguments.text)
     (sentence,) = explain(model, tokenizer, [text], max_length)
     print(render(sentence, use_colour(sys.stdout)))

@@ -30,6 +30,8 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
     checkpoint that cannot be used.
     """
     checkpoint, output = Path(checkpoint), Path(output)
+    if checkpoint.exists() and output.exists() and output.samefile(checkpoint):
+        raise LTPError(f"output: {output} is the checkpoint itself; choose another folder")
     record = {"status": "complete", "reason": None, "pruning": vars(pruning), "parent": None}
     if (checkpoint / METRICS).is_file():
         parent = read_metrics(checkpoint)
@@ -46,6 +48,10 @@ def convert(checkpoint: str | Path, output: str | Path, pruning: PruningSettings
             record["pruning"] = vars(pruning)
         else:
             config = check_checkpoint(checkpoint)
+            if not (checkpoint / WEIGHTS).is_file():
+                raise LTPError(
+                    f"{checkpoint}: weights in several files; expected {WEIGHTS}: save with a larger max_shard_size"
+                )
             added = {}
             if pruning.prune_mode == "absolute_threshold":
                 start = pruning.initial_thresholds(config_value(config, "num_hidden_layers"))

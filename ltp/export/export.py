@@ -24,7 +24,7 @@ from ltp.models import flops
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification, LTPPreTrainedModel
 from ltp.models.output import LTPOutput
-from ltp.results.dataset import INFO
+from ltp.results.dataset import data_above
 from ltp.results.manifest import METRICS
 from ltp.results.run import read_metrics
 from ltp.results.verify import verify_run
@@ -250,8 +250,6 @@ def _mixed_batches(split: Any, count: int, pad_token_id: int, kind: str) -> Iter
 
 
 def _own_data(run: Path) -> Path:
-    """The data directory of a model: its own (`ltp prune` writes one), or the nearest above a study's run."""
-    for folder in (run.resolve(), *run.resolve().parents):
-        if (folder / "data" / INFO).is_file():
-            return folder / "data"
+    if data := data_above(run):
+        return data
     raise LTPError(f"{run}: no data folder in or above it; give --data, a folder that `ltp data` wrote, to check with")

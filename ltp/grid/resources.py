@@ -23,7 +23,8 @@ BYTES_PER_PARAMETER = 16  # weights, gradients and AdamW's two moments in float3
 BYTES_PER_ACTIVATION = 120  # per token, layer and hidden unit, kept for the backward pass
 CPU_FLOPS = 3e10  # per second, of one core in a training: half of what was measured
 GPU_FLOPS = 1e13  # assumed, not measured: a tenth of what a data-centre GPU gives in bf16
-START_MINUTES = 10  # to start, to evaluate, to write
+START_MINUTES = 10  # to start, to write
+THRESHOLD_TEXTS = 4000  # on which thresholds are set: some 320, a dozen times
 UNKNOWN_MINUTES = 24 * 60  # limit of a training whose data are not prepared and of unknown size
 
 
@@ -93,10 +94,16 @@ def memory_mb(grid: Grid, run: Run, attempt: int = 1) -> int:
 
 
 def minutes(grid: Grid, run: Run, attempt: int = 1) -> int:
-    """Time limit of a training, in minutes: twice the time for 6 FLOPs per weight and token (forward and backward)."""
-    tokens = run_tokens(run, task_size(grid.results_dir, grid.config.tasks[run.task]["data"]))
+    """Time limit of a training, in minutes: twice the time that its products take.
+
+    They are 6 FLOPs per weight and token (forward and backward), and 2 for tokens that are only answered: validation
+    and test text, and that on which thresholds are set.
+    """
+    size = task_size(grid.results_dir, grid.config.tasks[run.task]["data"])
+    tokens = run_tokens(run, size)
     if tokens is None:
         return attempt * UNKNOWN_MINUTES
-    flops = 6 * encoder_shape(grid).matrix_weights * tokens
+    answered = 2 * (size.validation_examples or 0) + (THRESHOLD_TEXTS if run.settings.get("flops_target") else 0)
+    flops = encoder_shape(grid).matrix_weights * (6 * tokens + 2 * answered * size.mean_length)
     speed = (GPU_FLOPS if grid.config.gpus else CPU_FLOPS) * grid.config.processes
     return attempt * math.ceil(START_MINUTES + 2 * flops / speed / 60)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ltp.common.errors import LTPError
-from ltp.common.io import shown
+from ltp.common.io import first_line, shown
 from ltp.models.spans import best_span
-from ltp.results.checkpoint import positions, read_config
+from ltp.results.checkpoint import positions, read_config, require_tokenizer
 from ltp.results.examples import Sentence, Word
 from ltp.results.manifest import MANIFESTS, METRICS
 from ltp.results.run import read_metrics
@@ -47,8 +47,12 @@ def explain(
     for text in texts:
         if questions and len(_parts(text)) != 2:
             raise LTPError(f"text: {text!r} alone; expected two, a question and the passage to find its answer in")
+        if answer_of is _word_labels and len(_parts(text)) != 1:
+            raise LTPError(f"text: {len(_parts(text))} given; this model labels the words of one: put it in quotes")
         if not all(part.strip() for part in _parts(text)):
             raise LTPError(f"text: {text!r} is empty; expected words")
+        if questions:
+            _expect_room(tokenizer, _parts(text)[0], max_length)
     model.eval()
     sentences = []
     for text in texts:  # one by one: they are few, and need no padding
@@ -73,6 +77,15 @@ def explain(
     return sentences
 
 
+def _expect_room(tokenizer: PreTrainedTokenizerBase, question: str, max_length: int) -> None:
+    """Raise LTPError for a question that leaves no room for the passage."""
+    pieces = len(tokenizer(question, add_special_tokens=False)["input_ids"])
+    if pieces + tokenizer.num_special_tokens_to_add(pair=True) >= max_length:
+        raise LTPError(
+            f"text: the question has {pieces} word pieces, which leaves none of {max_length} for a passage; shorten it"
+        )
+
+
 def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else tuple(text)
 
@@ -92,8 +105,9 @@ def _word_labels(model: LTPPreTrainedModel, logits: Any, encoded: Any, text: Tex
     labels: dict[int, str] = {}
     for token, (start, end) in enumerate(encoded["offset_mapping"][0].tolist()):
         if end > start:
-            word = max(place for place in starts if place < end)
-            labels.setdefault(word, str(names[int(logits[token].argmax())]))
+            word = max((place for place in starts if place < end), default=None)
+            if word is not None:  # a token of the blanks before the first word
+                labels.setdefault(word, str(names[int(logits[token].argmax())]))
     return labelled_words([starts[place] for place in labels], list(labels.values())), None
 
 
@@ -160,7 +174,11 @@ def load(run: str | Path) -> tuple[LTPPreTrainedModel, PreTrainedTokenizerBase, 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()  # loading takes a moment; a bar would stand between the lines
     model = load_pruned(run)
-    tokenizer = AutoTokenizer.from_pretrained(run, local_files_only=True)
+    require_tokenizer(run)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(run, local_files_only=True)
+    except Exception as error:  # a broken tokenizer.json raises whatever its parser raises
+        raise LTPError(f"{shown(run)}: tokenizer not readable ({first_line(error)}); save it there again") from None
     limits = [tokenizer.model_max_length, positions({**config, "model_type": config["base_model_type"]})]
     if (run / METRICS).is_file():
         limits.append(read_metrics(run)["settings"].get("max_length") or limits[0])

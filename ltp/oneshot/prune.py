@@ -36,6 +36,7 @@ from ltp.oneshot.state import RESULT, check_output, fingerprint, move, read_plan
 from ltp.oneshot.texts import Texts, divide, make_texts
 from ltp.results.run import CHECKPOINT
 from ltp.settings.oneshot import PruneSettings
+from ltp.text.cleaning import expect_characters
 from ltp.text.prepare import DataOrigin, write_data
 from ltp.text.types import Table
 from ltp.training.callbacks import Diverged
@@ -102,12 +103,7 @@ def _frame(texts: list[Any]) -> pd.DataFrame:
         fits = isinstance(text, (tuple, list)) and len(text) == 2 if pairs else isinstance(text, str)
         if not fits:
             raise LTPError(f"texts: number {row} is {text!r:.60}; expected texts, or pairs of texts, all of one kind")
-        try:
-            "".join(part for part in text if isinstance(part, str)).encode()
-        except UnicodeEncodeError as error:
-            raise LTPError(
-                f"texts: number {row} holds {error.object[error.start]!r}, half a character; decode it as UTF-8"
-            ) from None
+        expect_characters("".join(part for part in text if isinstance(part, str)), f"texts: number {row}")
     return pd.DataFrame(texts, columns=["text", "text_pair"] if pairs else ["text"])
 
 

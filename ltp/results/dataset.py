@@ -83,6 +83,12 @@ def read_info(directory: str | Path) -> DataInfo:
     return cast(DataInfo, info)
 
 
+def data_above(directory: Path) -> Path | None:
+    """The data directory of a model: in its own folder (`ltp prune` writes one), or the nearest above a study's run."""
+    folders = (directory.resolve(), *directory.resolve().parents)
+    return next((folder / "data" for folder in folders if (folder / "data" / INFO).is_file()), None)
+
+
 def split_size(folder: Path) -> int:
     """Bytes of a saved split's Arrow files; -1 where there are none."""
     sizes = [path.stat().st_size for path in sorted(folder.glob("*.arrow"))]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256, shown
 from ltp.results import dataset
 from ltp.results.checkpoint import weights_sha256
+from ltp.results.lineage import made_anew, read_record
 from ltp.results.manifest import FIX, MANIFESTS, METRICS, file_problem, read_manifest
 from ltp.results.run import CHECKPOINT, PREDICTIONS, read_metrics
 
@@ -52,7 +51,7 @@ def verify_tree(root: str | os.PathLike[str]) -> tuple[list[Path], list[tuple[Pa
     """Check all data, every run and every conversion below ``root``.
 
     Returns the directories that are ok, and (directory, why) for those that are not: damaged, unfinished, or made from
-    a parent, or from local text or a local encoder, that has been changed since. Sources that are not there cannot be
+    a run, a conversion, local text or a local encoder that has been changed since. Sources that are not there cannot be
     compared. Raises LTPError when ``root`` is not a folder.
     """
     if not os.path.isdir(root):
@@ -67,17 +66,10 @@ def verify_tree(root: str | os.PathLike[str]) -> tuple[list[Path], list[tuple[Pa
         corrupt += [(directory, problem) for problem in problems]
         if not problems:
             ok.append(directory)
-    made = [directory for directory in ok if not (directory / dataset.INFO).exists()]
-    prints = {os.path.realpath(directory): _record(directory)["fingerprint"] for directory in made}
-    for directory in made:
-        parent = _record(directory).get("parent")
-        if not isinstance(parent, dict):
-            continue
-        known = prints.get(os.path.realpath(parent["path"]))
-        if known is not None and known != parent.get("fingerprint"):
+    for directory in list(ok):
+        if source := made_anew(directory):
             ok.remove(directory)
-            made_from = shown(parent["path"])
-            corrupt.append((directory, f"{shown(directory)}: was made from an earlier {made_from}; {FIX}"))
+            corrupt.append((directory, f"{shown(directory)}: was made from an earlier {shown(source)}; {FIX}"))
     return ok, corrupt
 
 
@@ -88,7 +80,7 @@ def _changed_sources(directory: Path) -> list[str]:
         inputs = dataset.read_info(directory).get("inputs", {})
         changed = [path for path, sha256 in inputs.items() if Path(path).is_file() and file_sha256(path) != sha256]
         return [f"{shown(path)}: was changed since the data in {shown(directory)} were made; {fix}" for path in changed]
-    encoder = _record(directory).get("encoder")
+    encoder = read_record(directory).get("encoder")
     if encoder and encoder["source"] == "local" and (folder := Path(encoder["name"]).expanduser()).is_dir():
         try:
             is_changed = weights_sha256(folder) != encoder["sha256"]
@@ -97,12 +89,6 @@ def _changed_sources(directory: Path) -> list[str]:
         if is_changed:
             return [f"{shown(folder)}: its weights were changed since {shown(directory)} was trained from them; {fix}"]
     return []
-
-
-def _record(directory: Path) -> dict[str, Any]:
-    path = next(directory / name for name in MANIFESTS if (directory / name).exists())
-    record: dict[str, Any] = json.loads(path.read_bytes())
-    return record
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:

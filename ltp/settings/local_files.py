@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ltp.common.errors import LTPError
@@ -37,6 +38,17 @@ def formats(task: Task) -> dict[str, str]:
 def split_name(stem: str) -> str:
     """Our name of a split: dev, valid and val are validation; a name that is not known stays."""
     return next((split for split, stems in STEMS.items() if stem in stems), stem)
+
+
+def by_split(names: Iterable[str], where: str) -> dict[str, str]:
+    """Our name of a split → the source's, of these ``names``. Raises LTPError for two that mean the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        if (other := found.setdefault(split_name(name), name)) != name:
+            raise LTPError(
+                f"{where} has {other} and {name}, both of the {split_name(name)} split; expected one of them"
+            )
+    return found
 
 
 def is_saved(path: Path) -> bool:

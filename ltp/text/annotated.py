@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
 from ltp.settings.tasks import Task
-from ltp.text.cleaning import class_number, expect_class_count, expect_columns, label_text, not_text
+from ltp.text.cleaning import (
+    by_name,
+    class_number,
+    declared_names,
+    expect_characters,
+    expect_class_count,
+    expect_columns,
+    label_text,
+    not_text,
+)
 from ltp.text.types import Table
 
 if TYPE_CHECKING:
@@ -46,6 +56,7 @@ def clean_words(table: Table, task: Task) -> pd.DataFrame:
     names = task.labels or ()
     begins = all("B-" + name[2:] in names for name in names if name.startswith("I-"))
     texts, words, labels = [], [], []
+    declared = declared_names(table, task)
     columns = zip(_lists(table, task.text_columns[0]), _lists(table, task.label_column), strict=True)
     for row, (tokens, tags) in enumerate(columns, 1):
         where = f"{table.name}, row {row}"
@@ -54,7 +65,11 @@ def clean_words(table: Table, task: Task) -> pd.DataFrame:
         for word in tokens:
             if not isinstance(word, str) or not word.strip():
                 raise not_text(word, f"{where}: a word of {task.text_columns[0]}")
-        named = [_name(tag, names) for tag in tags]
+            if len(word.split()) > 1:
+                raise LTPError(f"{where}: {word!r:.60} is several words; expected one an entry, with a label each")
+        tokens = [word.strip() for word in tokens]
+        expect_characters(" ".join(tokens), f"{where}: {task.text_columns[0]}")
+        named = [_name(by_name(tag, declared), names) for tag in tags]
         try:
             known = [class_number(name, task) for name in (as_iob2(named) if begins else named)]
         except LTPError as error:
@@ -94,20 +109,29 @@ def clean_questions(table: Table, task: Task) -> pd.DataFrame:
         for column, value in zip(task.text_columns, (asked, passage), strict=True):
             if not isinstance(value, str) or not value.strip():
                 raise not_text(value, f"{where}: {column}")
+            expect_characters(value, f"{where}: {column}")
         labels.append(_answers(found, passage, f"{where}: {task.label_column}"))
-    titles = table.frame["title"].tolist() if "title" in table.frame.columns else context
-    groups = titles if len(set(titles)) >= MIN_ARTICLES else context
+    titles = table.frame["title"].tolist() if "title" in table.frame.columns else [None] * len(context)
+    titles = [title if isinstance(title, str) and title else None for title in titles]
+    groups = context
+    if len(set(titles) - {None}) >= MIN_ARTICLES:
+        groups = [passage if title is None else title for title, passage in zip(titles, context, strict=True)]
     return pd.DataFrame({"text": question, "text_pair": context, "label": labels, "group": groups})
 
 
 def _answers(found: Any, passage: str, where: str) -> list[tuple[int, str]]:
     if not isinstance(found, Mapping) or not {"text", "answer_start"} <= set(found):
         raise LTPError(f"{where} is {found!r:.60}, expected text and answer_start, a list each; no answers: both empty")
+    if any(isinstance(part, str) or not hasattr(part, "__len__") for part in (found["text"], found["answer_start"])):
+        raise LTPError(f"{where} is {found!r:.60}, expected a list each of text and answer_start")
     texts, starts = list(found["text"]), list(found["answer_start"])
     if len(texts) != len(starts):
         raise LTPError(f"{where} has {len(texts)} text and {len(starts)} answer_start; expected as many")
     for text, start in zip(texts, starts, strict=True):
-        if not text or start < 0 or passage[start : start + len(text)] != text:
+        if not isinstance(text, str) or not isinstance(start, Integral):
+            raise LTPError(f"{where}: {text!r:.60} at {start!r:.20}, expected a text and a whole number of characters")
+        begin = int(start)
+        if not text or begin < 0 or passage[begin : begin + len(text)] != text:
             raise LTPError(f"{where}: {text!r:.60} is not at character {start} of the passage; fix answer_start")
     return list(zip(map(int, starts), texts, strict=True))
 

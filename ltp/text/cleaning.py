@@ -65,6 +65,7 @@ def clean_text(table: Table, task: Task) -> pd.DataFrame:
         for row, value in enumerate(values, 1):
             if not (isinstance(value, str) and (value.strip() or task.may_lack_text)):
                 raise not_text(value, f"{table.name}, row {row}: {column}")
+            expect_characters(value, f"{table.name}, row {row}: {column}")
     return pd.DataFrame(dict(zip(("text", "text_pair"), texts, strict=False)))
 
 
@@ -90,6 +91,14 @@ def expect_columns(table: Table, task: Task, labelled: bool = True) -> None:
             )
 
 
+def expect_characters(text: str, where: str) -> None:
+    """Raise LTPError for a text with half a character, which neither a file nor a tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise LTPError(f"{where} holds {text[error.start]!r}, half a character; decode it as UTF-8") from None
+
+
 def not_text(value: Any, where: str) -> LTPError:
     """What is wrong with a value that should be a text."""
     if isinstance(value, str) or _is_missing(value):
@@ -105,9 +114,10 @@ def _labels(table: Table, task: Task) -> Any:
 
     read = _score if task.kind == "regression" else class_number
     values, numbers = table.frame[task.label_column].tolist(), {}
+    declared = declared_names(table, task)
     for value in _distinct(table, task):
         try:
-            numbers[value] = read(value, task)
+            numbers[value] = read(by_name(value, declared), task)
         except LTPError as error:
             row = next(row for row, other in enumerate(values, 1) if label_text(other) == label_text(value))
             raise LTPError(f"{table.name}, row {row}: {task.label_column} {error}") from None
@@ -121,6 +131,19 @@ def _distinct(table: Table, task: Task) -> list[Any]:
         return list(dict.fromkeys(table.frame[task.label_column].tolist()))
     except TypeError:
         raise LTPError(f"{table.name}: {task.label_column} holds lists or objects, expected one label a row") from None
+
+
+def declared_names(table: Table, task: Task) -> Sequence[str]:
+    """The names that a table declares for the numbers in its labels, where they are the task's; else none."""
+    declared = table.label_names.get(task.label_column, ())
+    return declared if set(declared) <= set(task.labels or ()) else ()
+
+
+def by_name(value: Any, declared: Sequence[str]) -> Any:
+    """The ``declared`` name for a class's number; without declared names the value as it is."""
+    text = label_text(value)
+    known = declared and text is not None and text.isdecimal() and int(text) < len(declared)
+    return declared[int(text)] if known and text else value
 
 
 def class_number(value: Any, task: Task) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ltp.common.errors import LTPError
 from ltp.settings.data import DataSettings
-from ltp.settings.local_files import split_name
+from ltp.settings.local_files import by_split
 from ltp.settings.tasks import Task
 from ltp.text.types import Source, table_of
 
@@ -55,7 +55,8 @@ def read_hub(settings: DataSettings, task: Task) -> Source:
     if revision and _COMMIT.fullmatch(revision) and found != revision and (found or not online):
         # Without network the client takes the newest copy in its cache, whichever commit was asked for.
         raise LTPError(f"{sought}: the cache has revision {found}, expected {revision}; check the network, {fix}")
-    tables = {split_name(split): table_of(data, f"{name} {split}") for split, data in loaded.items()}
+    splits = by_split(loaded, sought)
+    tables = {split: table_of(loaded[theirs], f"{name} {theirs}") for split, theirs in splits.items()}
     return Source(tables, {"source": "hub", "path": name, "subset": subset, "revision": found or revision})
 
 

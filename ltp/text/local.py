@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256, first_line
-from ltp.settings.local_files import formats, is_saved, saved_files, split_files, split_name
+from ltp.settings.local_files import by_split, formats, is_saved, saved_files, split_files
 from ltp.settings.tasks import Task
 from ltp.text.annotated_files import read_columns, read_squad
 from ltp.text.types import Source, Table, table_of
@@ -170,6 +170,9 @@ def _read_saved(path: Path) -> Source:
             f"path: {path} is not readable as a saved data set ({first_line(error)}); save it anew"
         ) from None
     splits = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-    tables = {split_name(name): table_of(split, f"{path.name} {name}") for name, split in splits.items()}
+    tables = {
+        split: table_of(splits[name], f"{path.name} {name}")
+        for split, name in by_split(splits, f"path: {path}").items()
+    }
     listed = {str(file.relative_to(path)): file_sha256(file) for file in saved_files(path)}
     return Source(tables, {"source": "local", "path": path.name, "files": listed})

@@ -16,7 +16,7 @@ from ltp.common.names import SELECTION_NOTES
 from ltp.results.checkpoint import checkpoint_files, positions, read_config
 from ltp.results.dataset import INFO, SCHEMA, TOKENIZER, split_size
 from ltp.settings.data import DataSettings
-from ltp.settings.local_files import text_files
+from ltp.settings.local_files import is_saved, text_files
 from ltp.text.encoder import encoder_source, resolve_model, resolved_commit
 from ltp.text.sources import read_source
 from ltp.text.splitting import SPLITS, split_examples
@@ -46,13 +46,15 @@ def prepare(settings: DataSettings, output_dir: str | Path) -> dict[str, Any]:
             f"takes; set it to {positions(config)} or less"
         )
     source = read_source(settings, settings.get_task())
+    _expect_own_folder(settings, Path(output_dir))
     task, frames, selection, notes = split_examples(source, settings)
     tokenizer = load_tokenizer(model)
     # Where the tokenizer knows no limit of its own, a pipeline would run past the model's positions.
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions(config))
     if task.kind == "spans":
         for split, frame in frames.items():
-            expect_short_questions(frame["text"].tolist(), tokenizer, settings.max_length, split)
+            cuts = (split.startswith("test") and settings.test_max_lengths) or [settings.max_length]
+            expect_short_questions(frame["text"].tolist(), tokenizer, min(cuts), split)
     with_types = task.is_pair and int(config.get("type_vocab_size") or 1) > 1
     about = DataOrigin(
         model=settings.model,
@@ -137,6 +139,17 @@ def write_data(
     info["seal"] = canonical_sha256(info)
     write_json(output / INFO, info, indent=2)
     return info
+
+
+def _expect_own_folder(settings: DataSettings, output: Path) -> None:
+    """Raise LTPError where the folder to be written, and emptied before, holds text that is somebody's."""
+    fix = "choose another folder for what is made of it"
+    if is_saved(output):
+        raise LTPError(f"output: {output} holds a data set of the library `datasets`; {fix}")
+    if settings.source == "local":
+        files = text_files(Path(settings.path or "").expanduser(), settings.get_task())
+        if inside := next((file for file in files if output.resolve() in file.resolve().parents), None):
+            raise LTPError(f"output: {output} holds the text itself, {inside}; {fix}")
 
 
 def _local_inputs(settings: DataSettings, model: Path) -> dict[str, str]:

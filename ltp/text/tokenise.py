@@ -85,7 +85,8 @@ def _align_words(encoded: Any, row: int, example: Mapping[Any, Any]) -> dict[str
 
     starts, ends = _characters(encoded, row, sequence=0)
     word_starts = np.cumsum([0, *(len(word) + 1 for word in example["words"])])[:-1]
-    of_token = np.where(ends > starts, np.searchsorted(word_starts, starts, side="right") - 1, -1)
+    # By its last character: some tokenizers count the blank before a word among its own.
+    of_token = np.where(ends > starts, np.searchsorted(word_starts, ends - 1, side="right") - 1, -1)
     found, places = np.unique(of_token, return_index=True)
     first = np.isin(np.arange(len(of_token)), places[found >= 0])
     labels = np.asarray(example["label"])

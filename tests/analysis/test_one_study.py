@@ -13,6 +13,7 @@ from ltp.analysis.tables import write_tables
 from ltp.cli import tables as tables_command
 from ltp.common.errors import LTPError
 from ltp.results.run import read_metrics, write_run
+from ltp.results.verify import verify_tree
 
 
 def call(results):
@@ -106,3 +107,61 @@ def test_of_as_many_of_two_encoders_the_first_seed_s_stay(tmp_path, first, secon
 def test_runs_that_name_no_encoder_are_averaged_as_before(tmp_path):
     assert write_tables(write_study(tmp_path, seeds=(0, 1)), tmp_path) == []
     assert read_studies(tmp_path)[0].seeds == {0, 1}
+
+
+def linked(paths):
+    """Lets every run be made from its seed's dense run, as that is now."""
+    for path in paths:
+        if path.parent.name != "base":
+            base = next(parent for parent in path.parents if parent.name.startswith("seed~")) / "dense/base"
+            link = {
+                "path": f"results/{base.relative_to(base.parents[3])}",
+                "fingerprint": read_metrics(base)["fingerprint"],
+            }
+            write_run(path.parent, read_metrics(path) | {"parent": link})
+
+
+def test_runs_of_an_earlier_dense_model_are_not_compared_with_the_new_one(tmp_path, monkeypatch):
+    paths = write_study(tmp_path)
+    linked(paths)
+    assert write_tables(paths, tmp_path) == []
+    base = tmp_path / "rotten_tomatoes/seed~0/dense/base"
+    write_run(base, read_metrics(base) | {"seed": 0, "reason": None, "environment": {"python": "3.12", "torch": "2"}})
+    for folder in (tmp_path, tmp_path.parent):  # wherever the tables are made
+        monkeypatch.chdir(folder)
+        problems = write_tables(paths, tmp_path)
+        assert len(problems) == len(paths) - 1
+        assert all(f"was made from an earlier {base}; run snakemake again" in line for line in problems)
+        assert len(verify_tree(tmp_path)[1]) == len(paths) - 1
+
+
+def described(root, **facts):
+    (root / "rotten_tomatoes/data").mkdir(exist_ok=True)
+    known = {"schema": 1, "task": "rotten_tomatoes", "fingerprint": "d" * 64, "primary_metric": "accuracy"}
+    (root / "rotten_tomatoes/data/task.json").write_text(json.dumps(known | facts))
+
+
+def test_the_data_say_which_runs_are_of_other_data(tmp_path):
+    paths = write_study(tmp_path)
+    base = next(path for path in paths if path.parent.name == "base")
+    write_run(base.parent, read_metrics(base) | {"data_fingerprint": "e" * 64})
+    (problem,) = write_tables(paths, tmp_path)  # without data, what most runs have is right
+    assert "dense/base: was made on other data than the others of its task; delete it" in problem
+    described(tmp_path, fingerprint="e" * 64)
+    problems = write_tables(paths, tmp_path)
+    assert len(problems) == len(paths) - 1 and not any("dense/base" in line for line in problems)
+    assert all("was made on other data than the task's data now; run snakemake again" in line for line in problems)
+
+
+def test_scores_by_different_metrics_are_not_compared(tmp_path):
+    paths = write_study(tmp_path)
+    base = next(path for path in paths if path.parent.name == "base")
+    metrics = read_metrics(base)
+    scores = {split: {**found, "f1": 0.7} for split, found in metrics["metrics"].items()}
+    write_run(base.parent, metrics | {"primary_metric": "f1", "metrics": scores})
+    (problem,) = write_tables(paths, tmp_path)
+    assert "dense/base: was scored by another metric than the others of its task" in problem
+    described(tmp_path, primary_metric="f1")
+    assert len(write_tables(paths, tmp_path)) == len(paths) - 1
+    (study,) = read_studies(tmp_path)
+    assert study.metric == "f1"

@@ -51,6 +51,15 @@ def test_a_study_gives_each_tasks_point_of_every_method_and_its_dense_model(tmp_
     ]  # fmt: skip
 
 
+def test_the_control_and_tasks_without_a_class_are_not_timed(tmp_path, capsys):
+    rows = [("a", "dense", "a/d", 80.0), ("a", "dense+", "a/c", 80.0), ("a", "ltp", "a/l", 80.0)]
+    runs_csv(tmp_path, *rows, *(("b", *row[1:2], f"b/{row[2]}", row[3]) for row in rows))
+    (tmp_path / "b/data").mkdir(parents=True)
+    (tmp_path / "b/data/task.json").write_text('{"schema": 1, "kind": "tokens"}')
+    assert [point.runs for point in speed.operating_points(tmp_path)] == [{"ltp": tmp_path / "a/l"}]
+    assert capsys.readouterr().err == "b: left out: timings are of classifiers, its kind is tokens\n"
+
+
 def test_a_study_without_a_pruned_point_says_so(tmp_path):
     runs_csv(tmp_path, ("a", "dense", "a/d", 80.0), ("a", "ltp", "a/l", 70.0))
     with pytest.raises(LTPError, match="no task has a pruned setting within 1 point of dense; name the run to time"):

@@ -111,3 +111,21 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(checkpoint, tmp_path, what)
         convert(source, tmp_path / "output", PruningSettings())
     assert expected in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "output" / CONVERSION).exists() and not (tmp_path / "output" / "model.safetensors").exists()
+
+
+def test_a_checkpoint_is_not_converted_into_itself_nor_from_shards(checkpoint, tmp_path):
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    with pytest.raises(LTPError, match="is the checkpoint itself; choose another folder"):
+        convert(checkpoint, checkpoint, PruningSettings())
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    model.save_pretrained(checkpoint, max_shard_size="10KB")
+    with pytest.raises(LTPError, match=r"weights in several files; expected model\.safetensors"):
+        convert(checkpoint, tmp_path / "converted", PruningSettings())
+
+
+def test_added_tokens_go_with_the_tokenizer(checkpoint, tmp_path):
+    (checkpoint / "added_tokens.json").write_text('{"[e1]": 40}')
+    convert(checkpoint, tmp_path / "converted", PruningSettings())
+    assert (tmp_path / "converted/added_tokens.json").read_text() == '{"[e1]": 40}'

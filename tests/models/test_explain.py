@@ -14,9 +14,11 @@ from helpers.fake_study import metrics_of, write
 
 from ltp.cli import explain as explain_command
 from ltp.common.errors import LTPError
+from ltp.conversion.convert import convert
 from ltp.models import explain
 from ltp.report.sentences import render, use_colour
 from ltp.results.examples import Sentence, Word, read_examples, write_examples
+from ltp.settings.pruning import PruningSettings
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##film", "##able", "don", "'", "t", "a", "film", "!", ","]
 
@@ -315,3 +317,31 @@ def test_blanks_that_are_tokens_are_seen(bytelevel):
 def test_wrong_number_of_texts_is_refused(arguments):
     with pytest.raises(LTPError, match=r"^text: \d texts.* given; expected one text, two for a task of pairs"):
         call(*arguments)
+
+
+def test_two_texts_for_a_model_that_labels_words_and_long_questions_are_refused(wordpiece):
+    heads = {"tokens": "LTPForTokenClassification", "spans": "LTPForQuestionAnswering"}
+    for kind, text, message in (
+        ("tokens", ("Paris", "France"), "^text: 2 given; this model labels the words of one: put it in quotes"),
+        (
+            "spans",
+            ("film " * 9, "a film"),
+            "^text: the question has 9 word pieces, which leaves none of 10 for",
+        ),
+    ):
+        config = SimpleNamespace(to_dict=lambda kind=kind: {"architectures": [heads[kind]]})
+        with pytest.raises(LTPError, match=message):
+            explain.explain(SimpleNamespace(config=config), wordpiece, [text], 10)
+
+
+def test_text_that_is_no_utf8_and_broken_tokenizers_are_one_line(results, tmp_path):
+    with pytest.raises(LTPError, match=r"text: holds '\\udce9', half a character"):
+        call(results.run, "caf\udce9")
+    convert(results.root / "sst2/seed~0/dense/base", tmp_path / "model", PruningSettings())
+    (tmp_path / "model/conversion.json").unlink()
+    (tmp_path / "model/tokenizer.json").write_text("{")
+    with pytest.raises(LTPError, match=r"tokenizer not readable .*; save it there again"):
+        call(tmp_path / "model", "a film")
+    (tmp_path / "model/tokenizer.json").unlink()
+    with pytest.raises(LTPError, match=r"no tokenizer; expected tokenizer\.json or"):
+        call(tmp_path / "model", "a film")

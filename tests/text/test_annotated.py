@@ -13,12 +13,14 @@ from helpers.annotated import write_conll, write_squad
 
 from ltp.common.errors import LTPError
 from ltp.settings.data import DataSettings
-from ltp.text.annotated import as_iob2, clean_words
+from ltp.settings.tasks import get_task
+from ltp.text.annotated import as_iob2, clean_questions, clean_words, with_word_labels
 from ltp.text.dataset import load
 from ltp.text.prepare import prepare
 from ltp.text.sources import read_source
 from ltp.text.splitting import check_text, split_examples
 from ltp.text.stratify import cut_groups
+from ltp.text.tokenise import _align_words
 from ltp.text.types import Table
 
 CONLL = """-DOCSTART- -X- O O
@@ -283,6 +285,7 @@ def test_words_that_do_not_fit_are_refused(tmp_path):
     assert "row 1: ner_tags is 'B-CITY', expected one of O, B-PER" in refusal(tokens=["a"], ner_tags=["B-CITY"])
     assert "row 1: tokens is 'a b', expected a list" in refusal(tokens="a b", ner_tags=["O"])
     assert "row 1: a word of tokens is empty" in refusal(tokens=["a", ""], ner_tags=["O", "O"])
+    assert "row 1: 'New York' is several words" in refusal(tokens=["New York"], ner_tags=["O"])
     assert "no column 'ner_tags', it has tokens, tags; name the right one in label_column" in refusal(
         tokens=["a"], tags=["O"]
     )
@@ -304,3 +307,66 @@ def test_real_text(tmp_path):
         for row in answered
     )
     assert exact >= 0.99 * len(answered) > 1000 and info["beyond_max_length"]["train"] < 0.02 * len(answered)
+
+
+class Encoded(dict):
+    """What a tokenizer gives, of one text of four tokens between two special ones."""
+
+    def sequence_ids(self, row):
+        return [None, 0, 0, 0, 0, None]
+
+
+def test_a_word_is_found_where_its_token_has_the_blank_before_it():
+    """As byte-level tokenizers cut that do not trim: " is" stands from 5 to 8."""
+    example = {"words": ["Paris", "is", "in", "France"], "label": [1, 0, 0, 1]}
+    for starts in ((0, 5, 8, 11), (0, 6, 9, 12)):
+        spans = [(0, 0), *zip(starts, (5, 8, 11, 18), strict=True), (0, 0)]
+        found = _align_words(Encoded(offset_mapping=[spans]), 0, example)
+        assert found["word_ids"].tolist() == [-1, 0, 1, 2, 3, -1]
+        assert found["labels"].tolist() == [-100, 1, 0, 0, 1, -100]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"text": "Paris", "answer_start": 0}, "expected a list each of text and answer_start"),
+        ({"text": None, "answer_start": None}, "expected a list each of text and answer_start"),
+        ({"text": ["The"], "answer_start": ["0"]}, "'The' at '0', expected a text and a whole number of characters"),
+        ({"text": ["The"], "answer_start": [0.5]}, "expected a text and a whole number"),
+        ({"text": [None], "answer_start": [0]}, "expected a text and a whole number"),
+    ],
+)
+def test_answers_of_the_wrong_form_are_refused(tmp_path, answers, message):
+    row = {"title": "a", "question": "Who?", "context": PASSAGE, "answers": answers}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(LTPError) as caught:
+        check_text(wish(tmp_path / "a.jsonl", "spans"))
+    assert "row 1: answers" in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", [None, ["a", "list"], 3])
+def test_a_passage_without_a_title_is_a_group_of_its_own(missing):
+    titles = [f"article {row}" for row in range(10)] + [missing, missing]
+    frame = pd.DataFrame(
+        {"title": titles, "question": "Who?", "context": [f"{PASSAGE} {row}" for row in range(12)],
+         "answers": [{"text": [], "answer_start": []}] * 12}
+    )  # fmt: skip
+    groups = clean_questions(Table("t", frame), get_task("own", kind="spans"))["group"].tolist()
+    assert groups == [*titles[:10], f"{PASSAGE} 10", f"{PASSAGE} 11"]
+
+
+def test_declared_word_labels_are_those_of_their_numbers():
+    names = ("1", "2", "0")
+    table = Table("t", pd.DataFrame({"tokens": [["a", "b", "c"]], "ner_tags": [[0, 1, 2]]}), {"ner_tags": names})
+    task = with_word_labels(get_task("own", kind="tokens"), table)
+    assert task.labels == names and clean_words(table, task)["label"].tolist() == [[0, 1, 2]]
+
+
+def test_a_question_that_fits_no_test_length_is_refused_before_anything_is_written(tiny_encoder, tmp_path):
+    for name, count in (("train", 12), ("dev", 12), ("test", 12)):
+        questions = [asked(f"{'who was ' * 3}{name} {number}?") for number in range(count)]
+        squad(tmp_path / f"{name}.json", *questions, context=f"{PASSAGE} {name}")
+    settings = wish(tmp_path, "spans", model=str(tiny_encoder), max_length=32, test_max_lengths=[8, 32])
+    with pytest.raises(LTPError, match="max_length: 8 leaves no room for a passage beside the test question"):
+        prepare(settings, tmp_path / "data")
+    assert not (tmp_path / "data").exists()

@@ -358,3 +358,15 @@ def test_real_glue(encoder, tmp_path, task, train, validation):
     assert abs(means[0] - means[1]) < (0.1 if task == "stsb" else 0.01)
     more = settings(encoder, Path(os.environ["LTP_GLUE"]), task, train_examples=train + 1)
     assert prepare(more, tmp_path)["examples"]["train"] == train
+
+
+def test_data_are_not_written_over_the_text_that_they_are_made_of(encoder, tmp_path):
+    import datasets
+
+    path = write_single(tmp_path / "text", {"train": 40, "dev": 20})
+    assert "holds the text itself" in refusal(settings(encoder, path), path)
+    table = datasets.Dataset.from_pandas(pd.read_csv(path / "train.csv"))
+    datasets.DatasetDict(train=table).save_to_disk(str(tmp_path / "saved"))
+    for source in (path, tmp_path / "saved"):
+        assert "holds a data set of the library `datasets`" in refusal(settings(encoder, source), tmp_path / "saved")
+    assert len(datasets.load_from_disk(str(tmp_path / "saved"))["train"]) == 40

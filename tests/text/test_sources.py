@@ -12,7 +12,7 @@ from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256
 from ltp.settings.data import DataSettings
 from ltp.settings.tasks import Task, get_task
-from ltp.text.cleaning import clean
+from ltp.text.cleaning import clean, with_labels
 from ltp.text.sources import read_source
 from ltp.text.splitting import check_text, split_examples
 from ltp.text.types import Source, Table
@@ -180,6 +180,31 @@ def test_mrpcs_own_files(tmp_path):
 def test_a_label_is_a_name_or_a_number(value, label):
     table = Table("t", pd.DataFrame({"text": ["a"], "label": pd.Series([value], dtype=object)}))
     assert clean(table, get_task("x", text_columns=["text"], labels=["bad", "good"]))["label"].tolist() == [label]
+
+
+@pytest.mark.parametrize("names", [["0", "1", "10", "2"], ["1", "2", "3", "4"], ["c", "d", "a", "b"]])
+def test_a_declared_class_is_the_one_of_its_number(names):
+    """As class_encode_column makes them of numbers: in the order of their letters."""
+    table = Table("t", pd.DataFrame({"text": list("abcd"), "label": [0, 1, 2, 3]}), {"label": tuple(names)})
+    asked = get_task("x", text_columns=["text"])
+    assert clean(table, with_labels(asked, table))["label"].tolist() == [0, 1, 2, 3]
+    assert with_labels(asked, table).labels == tuple(names)
+    turned = get_task("x", text_columns=["text"], labels=names[::-1])  # the task's own order
+    assert clean(table, turned)["label"].tolist() == [3, 2, 1, 0]
+
+
+def test_half_a_character_is_refused(tmp_path):
+    lines = [json.dumps({"text": text, "label": number % 2}) for number, text in enumerate([*TEXTS, "good \ud83d"])]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    assert "row 7: text holds '\\ud83d', half a character; decode it as UTF-8" in refusal(tmp_path / "a.jsonl")
+
+
+def test_two_splits_of_one_meaning_are_refused(tmp_path):
+    import datasets
+
+    data = datasets.Dataset.from_dict(FRAME.to_dict("list"))
+    datasets.DatasetDict(train=data, validation=data, dev=data).save_to_disk(str(tmp_path / "saved"))
+    assert "saved has validation and dev, both of the validation split" in refusal(tmp_path / "saved")
 
 
 def test_classes_named_by_numbers_are_what_they_say():

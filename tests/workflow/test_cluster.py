@@ -114,6 +114,13 @@ class TestLimits:
         assert grown == pytest.approx(100 * (resources.minutes(short, first(short)) - start), rel=0.2)
         assert resources.minutes(long, first(long), attempt=3) == 3 * resources.minutes(long, first(long))
 
+    def test_a_run_that_only_answers_has_the_time_for_it(self):
+        study = Grid({"tasks": {"qqp": {}}, "model": {"source": "hub", "name": "roberta-base"},
+                      "soft": {"flops_targets": [0.5]}})  # fmt: skip
+        hard = next(run for run in study.runs.values() if (run.method, run.stage) == ("budget", "hard"))
+        # 20,215 pairs of 31 pieces twice, and 85 million weights: 59 minutes at what a core is counted for.
+        assert resources.minutes(study, hard) > 2 * 59
+
     def test_data_of_unknown_size_get_a_day(self):
         study = Grid(
             {"tasks": {"mine": {"path": "someone/mine", "text_columns": ["text"], "label_column": "label",
