@@ -14,7 +14,7 @@ from ltp.common.errors import LTPError
 from ltp.common.io import shown
 from ltp.common.names import FINAL_STAGES, METHODS, STAGES
 from ltp.results.dataset import DataInfo, data_above, read_info
-from ltp.results.lineage import made_anew
+from ltp.results.lineage import Lineage
 from ltp.results.manifest import METRICS
 from ltp.results.run import CHECKPOINT, PREDICTIONS, RunManifest, read_metrics
 from ltp.results.study_plan import PLAN, planned_runs
@@ -147,8 +147,9 @@ def leave_out_others(study: Study) -> None:
     encoder's checksum has the encoder of its seed's dense run; runs of early versions name none.
     """
     complete = [run for run in study.runs if run.metrics and run.status == "complete"]
+    lineage = Lineage()
     for run in complete:
-        if source := made_anew(run.directory):
+        if source := lineage.made_anew(run.directory):
             study.leave_out(run, f"was made from an earlier {shown(source)}; {AGAIN}")
     info = _data_info(complete)
     fingerprints = {run: run.metrics["data_fingerprint"] for run in complete if run.metrics}

@@ -21,24 +21,39 @@ def read_record(directory: Path) -> dict[str, Any]:
     return {}
 
 
-def made_anew(directory: Path) -> Path | None:
-    """What a run or conversion was made from, at any remove, that is another by now; None where all is as it was.
+class Lineage:
+    """What runs and conversions were made from. Remembers what it has read, for many runs have the same parents."""
 
-    What is not there any more cannot be compared.
-    """
-    record = read_record(directory)
-    for key in ("parent", "teacher"):
-        source = record.get(key)
+    def __init__(self) -> None:
+        self._records: dict[Path, dict[str, Any]] = {}
+        self._found: dict[Path, Path | None] = {}
+
+    def made_anew(self, directory: Path) -> Path | None:
+        """What a run or conversion was made from, at any remove, that is another by now; None where all is as it was.
+
+        What is not there any more cannot be compared.
+        """
+        if directory not in self._found:
+            changed = (self._changed(directory, self._record(directory).get(key)) for key in ("parent", "teacher"))
+            self._found[directory] = next(filter(None, changed), None)
+        return self._found[directory]
+
+    def _changed(self, directory: Path, source: Any) -> Path | None:
+        """``source`` as a run in ``directory`` recorded it, or what that was made from, if it is another by now."""
         if not isinstance(source, dict) or not isinstance(source.get("path"), str):
-            continue
-        places = {place: read_record(place).get("fingerprint") for place in _places(directory, Path(source["path"]))}
-        there = [place for place, fingerprint in places.items() if fingerprint]
-        same = [place for place in there if places[place] == source.get("fingerprint")]
-        if there and not same:
-            return there[0]
-        if same and (earlier := made_anew(same[0])):
-            return earlier
-    return None
+            return None
+        other = None
+        for place in _places(directory, Path(source["path"])):
+            fingerprint = self._record(place).get("fingerprint")
+            if fingerprint and fingerprint == source.get("fingerprint"):
+                return self.made_anew(place)
+            other = other or (place if fingerprint else None)
+        return other
+
+    def _record(self, directory: Path) -> dict[str, Any]:
+        if directory not in self._records:
+            self._records[directory] = read_record(directory)
+        return self._records[directory]
 
 
 def _places(directory: Path, path: Path) -> Iterator[Path]:

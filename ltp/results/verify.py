@@ -10,7 +10,7 @@ from ltp.common.errors import LTPError
 from ltp.common.io import file_sha256, shown
 from ltp.results import dataset
 from ltp.results.checkpoint import weights_sha256
-from ltp.results.lineage import made_anew, read_record
+from ltp.results.lineage import Lineage, read_record
 from ltp.results.manifest import FIX, MANIFESTS, METRICS, file_problem, read_manifest
 from ltp.results.run import CHECKPOINT, PREDICTIONS, read_metrics
 
@@ -66,8 +66,9 @@ def verify_tree(root: str | os.PathLike[str]) -> tuple[list[Path], list[tuple[Pa
         corrupt += [(directory, problem) for problem in problems]
         if not problems:
             ok.append(directory)
+    lineage = Lineage()
     for directory in list(ok):
-        if source := made_anew(directory):
+        if source := lineage.made_anew(directory):
             ok.remove(directory)
             corrupt.append((directory, f"{shown(directory)}: was made from an earlier {shown(source)}; {FIX}"))
     return ok, corrupt
