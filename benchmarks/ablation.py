@@ -12,13 +12,14 @@ random budgets, which serves all targets. The two trainings take the same EPOCHS
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ltp.analysis.csv_files import csv_text
+from ltp.common.io import write_text
 from ltp.common.machine import commit, processor_name
 from ltp.conversion.convert import convert
 from ltp.results.run import read_metrics
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--scores", nargs="+", choices=SCORING_MODES, default=SCORING_MODES)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     origin = {"commit": commit() or "", "machine": processor_name()}
     rows: list[dict[str, str]] = []
     for base in options.bases:
@@ -113,11 +115,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 ablation = Ablation(base, Path(folder), options.flops, options.epochs, options.learning_rate)
                 rows += [row | origin | {"date": date} for row in ablation.rows(score, rule)]
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            with options.output.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_text(options.output, csv_text(list(rows[0]), rows))
             print(f"{options.output}: {rows[-1]['task']}, {score}, {rule}", flush=True)
 
 

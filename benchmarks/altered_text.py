@@ -12,7 +12,6 @@ model's outputs: KL, or for a number the squared error over the variance.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import random
 import tempfile
@@ -28,6 +27,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProgressCallback
 
+from ltp.analysis.csv_files import csv_text
+from ltp.common.io import write_text
 from ltp.common.machine import commit, cpu_threads, processor_name
 from ltp.models.loading import load_pruned
 from ltp.models.modeling import LTPForSequenceClassification
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     if threads := cpu_threads():
         torch.set_num_threads(threads)
     settings = TrainingSettings(
@@ -161,10 +163,7 @@ def main() -> None:
                 "date": datetime.now(UTC).date().isoformat(),
             }
             rows.append(row | origin)
-            with options.output.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_text(options.output, csv_text(list(rows[0]), rows))
             print(f"{options.output}: {rows[-1]}", flush=True)
 
 

@@ -250,6 +250,7 @@ def _mixed_batches(split: Any, count: int, pad_token_id: int, kind: str) -> Iter
 
 
 def _own_data(run: Path) -> Path:
+    """The data of a model. Raises LTPError where there are none above it."""
     if data := data_above(run):
         return data
     raise LTPError(f"{run}: no data folder in or above it; give --data, a folder that `ltp data` wrote, to check with")
